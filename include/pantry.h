@@ -698,6 +698,8 @@ struct pantry_request_options {
     const char *begin;                 /* text that the answer begins with; NULL: none */
     const pantry_grammar *grammar;     /* what the answer is after its reasoning; NULL: any text. It ends when it is
                                           whole, unless max_tokens or the context ends it first. */
+    bool control_tokens;               /* they are part of the text, as pantry_parser needs it: many dialects mark the
+                                          parts of an answer with them. The token that ends it is never part of it. */
 };
 
 PANTRY_API void pantry_request_options_init(struct pantry_request_options *options, size_t size);
@@ -845,6 +847,13 @@ PANTRY_API void pantry_grammar_free(pantry_grammar *grammar);
 PANTRY_API pantry_status pantry_grammar_for_tools(const pantry_model *model, const char *tools_json, const char *name,
                                                   bool required, bool parallel, pantry_grammar **grammar,
                                                   struct pantry_error *error);
+/* The grammar of answers of a chat that have a form: what comes after the reasoning is what `form` says or, with
+ * `tools_json` (NULL: none), calls of tools, as in pantry_grammar_for_tools with `required`; with the headers that the
+ * dialect of the model's template puts before them. `form` was made by pantry_grammar_new and is not needed any more
+ * afterwards. */
+PANTRY_API pantry_status pantry_grammar_for_answer(const pantry_model *model, const pantry_grammar *form,
+                                                   const char *tools_json, bool parallel, pantry_grammar **grammar,
+                                                   struct pantry_error *error);
 /* Whether a whole text satisfies the grammar. Tokens that a GBNF grammar names (<think>) stand for their spelling.
  * PANTRY_LIMIT: the grammar is too ambiguous, or nests too deeply, for this text. */
 PANTRY_API pantry_status pantry_grammar_accepts(const pantry_grammar *grammar, const char *text, size_t len,

@@ -40,6 +40,7 @@ struct pn_question {
     /* The next piece of the answer. `id` tells equal pieces apart from others; -1: not a token. False ends it. */
     bool (*piece)(void *user, int32_t id, const char *text, size_t len);
     void *user;
+    const pantry_cancel *end_thinking; /* ends the reasoning when it is set; may be NULL */
 };
 
 struct pn_answer {

@@ -177,6 +177,20 @@ static bool on_token(void *user, const struct pantry_token *token)
     return q->piece(q->user, token->id, token->text, token->len);
 }
 
+/* The form of an answer as this model's chat template has it. Caller frees *grammar. */
+static int use_form(const struct pn_partner *partner, struct pantry_generate_options *options, pantry_grammar **grammar)
+{
+    struct pantry_error error = {0};
+    size_t len;
+    *grammar = NULL;
+    if (!options->grammar || !pantry_model_template(partner->model, &len))
+        return PN_EXIT_DONE;
+    if (pantry_grammar_for_answer(partner->model, options->grammar, NULL, false, grammar, &error) != PANTRY_OK)
+        return pn_cli_fail(&error);
+    options->grammar = *grammar;
+    return PN_EXIT_DONE;
+}
+
 static int local_answer(struct pn_partner *partner, const struct pn_question *q, struct pn_answer *answer)
 {
     int32_t *ids = NULL;
@@ -193,6 +207,12 @@ static int local_answer(struct pn_partner *partner, const struct pn_question *q,
     options.callback = on_token;
     options.user = (void *)(uintptr_t)q;
     options.cancel = pn_term_interrupt();
+    options.end_thinking = q->end_thinking;
+    pantry_grammar *grammar;
+    if ((status = use_form(partner, &options, &grammar)) != PN_EXIT_DONE) {
+        pantry_free(ids);
+        return status;
+    }
     size_t held = (size_t)pantry_session_n_past(partner->session);
     q->begin(q->user, n > held ? n - held : 0, thinking);
     pantry_status result = pantry_generate(partner->session, ids, n, &options, &answer->stats, &error);
@@ -200,6 +220,7 @@ static int local_answer(struct pn_partner *partner, const struct pn_question *q,
     answer->filled = pantry_session_n_past(partner->session) + 1 >= answer->n_context;
     answer->is_too_long = result == PANTRY_CONTEXT_FULL;
     pantry_free(ids);
+    pantry_grammar_free(grammar);
     return result == PANTRY_OK ? PN_EXIT_DONE : pn_cli_fail(&error);
 }
 

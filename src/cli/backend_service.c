@@ -2,6 +2,8 @@
 #define _POSIX_C_SOURCE 200809L
 #include "cli/backend.h"
 
+#include "base/clock.h"
+#include "base/random.h"
 #include "base/status.h"
 #include "cli/ask.h"
 #include "cli/remote.h"
@@ -241,31 +243,63 @@ static int failed(const struct pn_partner *partner, const struct pn_question *q,
     return PN_EXIT_FAILED;
 }
 
+struct asking {
+    struct pn_taking taking;
+    const struct pn_client *client;
+    char name[32]; /* of the call, by which another one reaches it */
+    bool ended;    /* the service was told to end the reasoning */
+};
+
+/* A failure leaves the reasoning as it is: an older service does not know the route, or the answer has just ended. */
+static void tell_to_end_thinking(struct asking *a)
+{
+    struct pantry_error err;
+    json_t *reply;
+    long http_status;
+    a->ended = true;
+    pn_client_ask(a->client, "POST", "/v1/chat/completions/control",
+                  json_pack("{s:s, s:s}", "id", a->name, "action", "reasoning_end"), &reply, &http_status, &err);
+    json_decref(reply);
+}
+
+static bool take_object(void *user, json_t *object)
+{
+    struct asking *a = user;
+    const pantry_cancel *end = a->taking.question->end_thinking;
+    if (!a->ended && end && pantry_cancel_is_set(end))
+        tell_to_end_thinking(a);
+    return pn_take_object(&a->taking, object);
+}
+
 static int service_answer(struct pn_partner *partner, const struct pn_question *q, struct pn_answer *answer)
 {
     struct pantry_error err = {0};
-    struct pn_taking taking;
+    struct asking asking = {.client = partner->client};
+    struct pn_taking *taking = &asking.taking;
+    struct pn_rng rng = {pn_clock_ns()};
     bool chat = template_of(partner) != NULL;
     json_t *body = pn_ask_body(q, partner->name, chat, partner->can_think);
-    pn_take_start(&taking, q, chat, body && opens_thinking(partner, q), answer);
+    snprintf(asking.name, sizeof asking.name, "chat-%016llx", (unsigned long long)pn_rng_u64(&rng));
+    pn_take_start(taking, q, chat, body && opens_thinking(partner, q), answer);
     if (!body)
         return pn_cli_no_memory();
     struct pn_call call = {.method = "POST",
                            .path = chat ? "/api/chat" : "/api/generate",
                            .body = body,
-                           .sink = pn_take_object,
-                           .user = &taking,
+                           .sink = take_object,
+                           .user = &asking,
+                           .name = asking.name,
                            .cancel = pn_term_interrupt()};
-    q->begin(q->user, 0, taking.opened);
+    q->begin(q->user, 0, taking->opened);
     pantry_status status = pn_client_call(partner->client, &call, &err);
     json_decref(body);
     if (partner->client->local)
         answer->n_threads = q->n_threads;
     else
         answer->stats.bytes_per_token = 0; /* nothing to compare it with: the bandwidth is another machine's */
-    if (status == PANTRY_CANCELLED || taking.unwanted)
-        pn_take_cut(&taking, taking.unwanted ? PANTRY_STOP_CALLBACK : PANTRY_STOP_CANCELLED);
-    else if (!status && !taking.done)
+    if (status == PANTRY_CANCELLED || taking->unwanted)
+        pn_take_cut(taking, taking->unwanted ? PANTRY_STOP_CALLBACK : PANTRY_STOP_CANCELLED);
+    else if (!status && !taking->done)
         status = pn_fail(&err, PANTRY_IO, "%s: the service ended the answer too early", partner->client->url);
     if (!status || status == PANTRY_CANCELLED)
         return PN_EXIT_DONE;

@@ -108,6 +108,12 @@ static void erase_note(struct turn *turn)
     turn->noted = false;
 }
 
+/* In a conversation the first Ctrl-C ends the reasoning, if there is any. */
+static void soften_interrupt(const struct turn *turn)
+{
+    pn_term_soften_interrupt(turn->chat->talks && turn->screen.thinking);
+}
+
 static void on_begin(void *user, size_t n_new, bool thinking)
 {
     struct turn *turn = user;
@@ -121,6 +127,7 @@ static void on_begin(void *user, size_t n_new, bool thinking)
     pn_term_echo(false);
     pn_screen_start(&turn->screen, stdout, turn->chat->wrap, thinking);
     turn->begun = true;
+    soften_interrupt(turn);
 }
 
 static bool on_piece(void *user, int32_t id, const char *text, size_t len)
@@ -128,6 +135,7 @@ static bool on_piece(void *user, int32_t id, const char *text, size_t len)
     struct turn *turn = user;
     erase_note(turn);
     pn_screen_put(&turn->screen, text, len);
+    soften_interrupt(turn);
     bool repeats = turn->guarded && id >= 0 && pn_repeat_push(&turn->repeat, id, text, len);
     return !repeats && !ferror(stdout);
 }
@@ -174,6 +182,7 @@ static void put_stats(const struct pn_chat *chat, const struct pn_answer *answer
 
 static void end_turn(struct turn *turn)
 {
+    pn_term_soften_interrupt(false);
     if (!turn->begun)
         return;
     erase_note(turn);
@@ -206,7 +215,8 @@ static int answer(struct pn_chat *chat, const char *text, size_t len)
                                    .n_threads = chat->machine.model.n_threads,
                                    .begin = on_begin,
                                    .piece = on_piece,
-                                   .user = &turn};
+                                   .user = &turn,
+                                   .end_thinking = chat->talks ? pn_term_soft_interrupt() : NULL};
     pn_cli_sampler_draw_seed(&sampler);
     pn_term_take_interrupt();
     int status = chat->backend->answer(chat->partner, &question, &answer);

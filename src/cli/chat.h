@@ -26,6 +26,7 @@ struct pn_chat {
     char *system;                /* the user's; NULL: none */
     bool own_system;             /* the user has set it, or removed it */
     bool verbose, wrap;
+    bool talks; /* on a terminal, where Ctrl-C first ends the reasoning */
     bool ahead; /* the model is loaded before the first message */
     enum pn_think think;
     struct pn_arena arena; /* texts of options */

@@ -144,7 +144,7 @@ static bool is_good_key(const char *key)
 }
 
 static pantry_status transfer(struct transfer *t, const char *method, const char *path, const json_t *body,
-                              CURLcode *code, struct pantry_error *err)
+                              const char *name, CURLcode *code, struct pantry_error *err)
 {
     char url[PN_URL_MAX + 64], bearer[MAX_KEY + 16];
     t->err = err;
@@ -153,6 +153,8 @@ static pantry_status transfer(struct transfer *t, const char *method, const char
     bool good = t->easy && (!body || t->sent) && add_line(t, "Expect", "");
     if (good && body)
         good = add_line(t, "Content-Type", "application/json");
+    if (good && name)
+        good = add_line(t, "X-Request-Id", name);
     if (good && t->client->key) {
         if (!is_good_key(t->client->key))
             return pn_fail(err, PANTRY_INVALID, "PANTRY_API_KEY: not an API key (allowed at most %d printable letters)",
@@ -234,7 +236,7 @@ pantry_status pn_client_call(const struct pn_client *client, struct pn_call *cal
     struct transfer t = {.client = client, .cancel = call->cancel, .whole = {.limit = MAX_REPLY}};
     CURLcode code = CURLE_OK;
     pn_ndjson_start(&t.reader, take_object, &taking);
-    pantry_status status = transfer(&t, call->method, call->path, call->body, &code, err);
+    pantry_status status = transfer(&t, call->method, call->path, call->body, call->name, &code, err);
     call->status = t.status;
     if (!status && is_cancelled(&t))
         status = pn_fail(err, PANTRY_CANCELLED, "stopped");
@@ -311,7 +313,7 @@ static bool answers(const struct pn_client *client, bool *pantry, struct pantry_
     struct transfer t = {
         .client = &stranger, .milliseconds = client->local ? NEAR_MS : FAR_MS, .whole = {.limit = MAX_ERROR}};
     CURLcode code = CURLE_OK;
-    pantry_status status = transfer(&t, "GET", "/", NULL, &code, err);
+    pantry_status status = transfer(&t, "GET", "/", NULL, NULL, &code, err);
     if (!status && code != CURLE_OK)
         status = broken(&t, code, err);
     if (!status && t.status / 100 != 2)

@@ -36,6 +36,7 @@ struct pn_call {
     const json_t *body;   /* NULL: none */
     pn_ndjson_sink *sink; /* takes each object of the reply: one, or one per line of a stream */
     void *user;
+    const char *name;            /* by which the service knows the call (X-Request-Id); NULL: none */
     const pantry_cancel *cancel; /* may be NULL; then the service ends what it does for the call */
     long status;                 /* of HTTP, afterwards; 0: no reply */
 };

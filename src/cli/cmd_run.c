@@ -303,7 +303,7 @@ static int run(const struct pn_command *command, int argc, char **argv)
         return status;
     chat.verbose = chosen.verbose;
     chat.wrap = chosen.wrap;
-    chat.ahead = talk;
+    chat.ahead = chat.talks = talk;
     chat.think = chosen.no_think ? PN_THINK_OFF : PN_THINK_UNSET;
     status = pn_cli_form_read(&chat.sampler);
     if (status == PN_EXIT_DONE && chosen.system && !pn_chat_set_system(&chat, chosen.system))

@@ -394,7 +394,7 @@ static void do_help(struct slash *slash, const char *rest)
     }
     put_entries("/", commands);
     puts("\n  \"\"\"                          begins and ends a message of several lines\n"
-         "  Ctrl-C                       stops an answer\n"
+         "  Ctrl-C                       ends the reasoning, so that the answer begins; then stops the answer\n"
          "  Up, Down, Ctrl-R             earlier lines\n");
 }
 

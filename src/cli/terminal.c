@@ -55,7 +55,9 @@ void pn_term_use_utf8(void)
 
 /* ---- modes ---- */
 
-static pantry_cancel *interrupt; /* set by Ctrl-C; the library reads it in every step */
+static pantry_cancel *interrupt;        /* set by Ctrl-C; the library reads it in every step */
+static pantry_cancel *softer;           /* set by Ctrl-C instead, once, ... */
+static volatile sig_atomic_t is_softer; /* ... while this is set */
 static volatile sig_atomic_t resized, stop_wanted, resumed;
 static volatile sig_atomic_t have_original, have_wanted, echoes, away, left_original, paste_is_on;
 static struct termios original; /* the modes at the start */
@@ -211,7 +213,7 @@ static void restore_terminal(void)
 static void on_interrupt(int sig)
 {
     (void)sig;
-    pantry_cancel_set(interrupt);
+    pantry_cancel_set(is_softer && !pantry_cancel_is_set(softer) ? softer : interrupt);
 }
 
 static void on_resize(int sig)
@@ -282,6 +284,7 @@ void pn_term_watch(void)
     away = !in_front();
     ignores_stop = is_ignored(SIGTSTP);
     interrupt = pantry_cancel_new();
+    softer = pantry_cancel_new();
     if (interrupt)
         handle(SIGINT, on_interrupt, 0);
     handle(SIGWINCH, on_resize, 0);
@@ -308,6 +311,16 @@ void pn_term_take_over(void)
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
+const pantry_cancel *pn_term_soft_interrupt(void)
+{
+    return softer;
+}
+
+void pn_term_soften_interrupt(bool on)
+{
+    is_softer = on && softer;
+}
+
 const pantry_cancel *pn_term_interrupt(void)
 {
     return interrupt;
@@ -323,6 +336,8 @@ bool pn_term_take_interrupt(void)
     bool was = pn_term_interrupted();
     if (was)
         pantry_cancel_clear(interrupt);
+    if (softer)
+        pantry_cancel_clear(softer);
     return was;
 }
 

@@ -30,6 +30,10 @@ void pn_term_watch(void);
 void pn_term_take_over(void);
 /* For pantry_generate_options.cancel. */
 const pantry_cancel *pn_term_interrupt(void);
+/* While this is on, the first Ctrl-C sets another switch, for pantry_generate_options.end_thinking; the next ones
+ * interrupt. pn_term_take_interrupt clears both. */
+void pn_term_soften_interrupt(bool on);
+const pantry_cancel *pn_term_soft_interrupt(void); /* NULL before pn_term_watch */
 bool pn_term_interrupted(void);
 /* True if Ctrl-C was pressed since the last call. */
 bool pn_term_take_interrupt(void);

@@ -5,6 +5,7 @@
 #include "grammar/source.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 static const enum pn_grammar_kind kinds[] = {
     [PANTRY_GRAMMAR_SCHEMA] = PN_GRAMMAR_SCHEMA,      [PANTRY_GRAMMAR_GBNF] = PN_GRAMMAR_GBNF,
@@ -36,8 +37,15 @@ pantry_status pantry_grammar_new(enum pantry_grammar_kind kind, const char *sour
     struct pantry_grammar *g = calloc(1, sizeof *g);
     if (!g)
         return pn_no_memory(err, "a grammar");
-    const struct pn_schema_options schema = {.space = spaces[o.whitespace], .closed = o.closed};
-    status = pn_grammar_make(kinds[kind], source, len, &schema, &g->grammar, err);
+    g->kind = kinds[kind];
+    g->options = (struct pn_schema_options){.space = spaces[o.whitespace], .closed = o.closed};
+    g->len = len;
+    if (!(g->source = malloc(len + 1)))
+        status = pn_no_memory(err, "a grammar");
+    else if (len)
+        memcpy(g->source, source, len);
+    if (!status)
+        status = pn_grammar_make(g->kind, source, len, &g->options, &g->grammar, err);
     if (status)
         pantry_grammar_free(g);
     else
@@ -51,6 +59,7 @@ void pantry_grammar_free(pantry_grammar *grammar)
         return;
     pn_grammar_free(grammar->grammar);
     free(grammar->trigger);
+    free(grammar->source);
     free(grammar);
 }
 

@@ -3,7 +3,7 @@
 #define PN_ENGINE_HANDLE_H
 
 #include "engine/sched.h"
-#include "grammar/grammar.h"
+#include "grammar/source.h"
 #include "text/template/template.h"
 #include "text/tokenizer/tokenizer.h"
 
@@ -42,6 +42,11 @@ struct pantry_session {
 struct pantry_grammar {
     struct pn_grammar *grammar;
     char *trigger; /* it is about what follows this text, each time it comes; NULL: about the whole answer */
+    /* what it was made of; NULL: it was made for a model */
+    char *source; /* (len) */
+    size_t len;
+    enum pn_grammar_kind kind;
+    struct pn_schema_options options;
 };
 
 struct pantry_request {

@@ -113,7 +113,8 @@ pantry_status pn_request_new(struct pn_sched *sched, const struct pn_model *mode
     if (!status)
         status = steer(r, model, o, err);
     if (!status && tokenizer)
-        status = pn_detokenizer_new(tokenizer, PN_DETOKENIZE_CONTINUE, &r->detokenizer, err);
+        status = pn_detokenizer_new(
+            tokenizer, PN_DETOKENIZE_CONTINUE | (o->control_tokens ? PN_DETOKENIZE_SPECIAL : 0u), &r->detokenizer, err);
     if (status)
         pn_request_destroy(r);
     else

@@ -1,206 +1,86 @@
-/* The grammar of an answer that calls tools: see pantry_grammar_for_tools. */
+/* The grammar of an answer that calls tools, or is of a form: see pantry_grammar_for_tools, pantry_grammar_for_answer.
+ */
 #define _POSIX_C_SOURCE 200809L
 #include "engine/handle.h"
-#include "grammar/schema.h"
-#include "text/dialect/call_shape.h"
+#include "engine/tool_text.h"
+#include "grammar/source.h"
 
 #include <jansson.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { KEPT = 16, MAX_ITEMS = 512 };
+enum { KEPT = 16 };
 
-struct writing {
-    struct pn_expr_builder *b;
-    struct pn_call_shape shape;
-    const char *name; /* the only tool; NULL: any */
+/* What a grammar is made of. */
+struct recipe {
+    const struct pn_dialect *dialect;
+    struct pn_tool_writer writer; /* without its builder */
+    bool has_shape;
+    const struct pantry_grammar *form; /* NULL: only calls */
+    const char *tools;                 /* NULL: only the form */
+    bool parallel;
 };
 
-static pn_expr text(const struct writing *w, const char *t)
+/* ---- making ---- */
+
+/* Reasoning as a part of the answer, where it is not known before the grammar begins; then what leads to the content.
+ */
+static pn_expr framed(const struct pn_tool_writer *w, const struct pn_answer_frame *f, pn_expr content)
 {
-    return pn_expr_literal(w->b, t, strlen(t));
+    const pn_expr reasoning[] = {pn_tool_marker(w, f->open), pn_tool_plain_text(w, f->close, NULL),
+                                 pn_tool_marker(w, f->close)};
+    const pn_expr parts[] = {pn_expr_repeat(w->b, pn_expr_seq(w->b, reasoning, 3), 0, 1), content};
+    return pn_expr_seq(w->b, parts, 2);
 }
 
-/* ---- arguments ---- */
-
-/* Any text without `ends` in it. */
-static pn_expr plain_text(const struct writing *w)
+static pantry_status form_of(const struct recipe *r, const struct pn_answer_frame *f, bool is_framed, pn_expr *out,
+                             struct pantry_error *err)
 {
-    pn_expr any = pn_expr_repeat(w->b, pn_expr_class(w->b, NULL, 0, true), 0, PN_EXPR_NO_MAX);
-    const pn_expr with[] = {any, text(w, w->shape.ends), any};
-    return pn_expr_not(w->b, pn_expr_seq(w->b, with, 3));
+    const struct pn_tool_writer *w = &r->writer;
+    const struct pantry_grammar *g = r->form;
+    pantry_status status = pn_grammar_parse(w->b, g->kind, g->source, g->len, &g->options, out, err);
+    if (status || !is_framed)
+        return status;
+    const pn_expr parts[] = {pn_expr_repeat(w->b, pn_tool_marker(w, f->again), 0, 1), pn_tool_marker(w, f->content),
+                             *out};
+    *out = pn_expr_seq(w->b, parts, 3);
+    return PANTRY_OK;
 }
 
-/* A string is written without quotes, so only those constraints on it can be kept that list its values. */
-static pn_expr element_value(const struct writing *w, const json_t *schema, const json_t *root, const char *where,
-                             struct pantry_error *err, pantry_status *status)
+static pantry_status root_of(const struct recipe *r, pn_expr *root, struct pantry_error *err)
 {
-    static const char *const constraints[] = {"pattern", "format", "minLength", "maxLength"};
-    const json_t *type = json_object_get(schema, "type"), *values = json_object_get(schema, "enum"), *v;
-    pn_expr items[MAX_ITEMS], out = PN_EXPR_NONE;
-    size_t i, n = 0;
-    bool is_string = json_is_string(type) && strcmp(json_string_value(type), "string") == 0;
-    for (i = 0; is_string && i < sizeof constraints / sizeof *constraints; i++)
-        if (json_object_get(schema, constraints[i])) {
-            *status = pn_fail(err, PANTRY_UNSUPPORTED, "%s.%s: not supported in this model's format of calls", where,
-                              constraints[i]);
-            return out;
-        }
-    json_array_foreach(values, i, v)
-    {
-        if (is_string && json_is_string(v) && n < MAX_ITEMS)
-            items[n++] = text(w, json_string_value(v));
-    }
-    if (is_string && json_is_array(values))
-        return pn_expr_choice(w->b, items, n);
-    if (is_string)
-        return plain_text(w);
-    json_t *whole = json_copy((json_t *)(uintptr_t)schema); /* its references lead to the definitions of the root */
-    for (i = 0; i < 2; i++) {
-        static const char *const places[] = {"$defs", "definitions"};
-        json_t *defs = json_object_get(root, places[i]);
-        if (defs && json_is_object(whole) && !json_object_get(whole, places[i]))
-            json_object_set(whole, places[i], defs);
-    }
-    *status = pn_schema_expr(w->b, whole, NULL, &out, err);
-    if (*status)
-        pn_fail_prefix(err, "%s", where);
-    json_decref(whole);
-    return out;
-}
-
-static bool is_required(const json_t *schema, const char *key)
-{
-    size_t i;
-    json_t *v;
-    json_array_foreach(json_object_get(schema, "required"), i, v)
-    {
-        if (json_is_string(v) && strcmp(json_string_value(v), key) == 0)
-            return true;
-    }
-    return false;
-}
-
-static pantry_status elements(const struct writing *w, const json_t *schema, const char *tool, pn_expr *out,
-                              struct pantry_error *err)
-{
-    const char *key;
-    json_t *property;
-    pn_expr items[MAX_ITEMS];
+    struct pn_answer_frame frame;
+    pn_expr items[2];
     size_t n = 0;
-    pantry_status status = PANTRY_OK;
-    json_object_foreach(json_object_get(schema, "properties"), key, property)
-    {
-        char where[512];
-        snprintf(where, sizeof where, "tools: %.100s: properties.%.200s", tool, key);
-        if (n == MAX_ITEMS)
-            return pn_fail(err, PANTRY_LIMIT, "tools: %.100s: too many properties (allowed %d)", tool, MAX_ITEMS);
-        pn_expr value = element_value(w, property, schema, where, err, &status);
-        if (status)
-            return status;
-        const pn_expr parts[] = {text(w, w->shape.key_before), text(w, key), text(w, w->shape.value_before), value,
-                                 text(w, w->shape.value_after)};
-        pn_expr element = pn_expr_seq(w->b, parts, sizeof parts / sizeof *parts);
-        items[n++] = is_required(schema, key) ? element : pn_expr_repeat(w->b, element, 0, 1);
+    json_error_t e;
+    bool is_framed = pn_dialect_frame(r->dialect, &frame) && r->writer.demanded;
+    pantry_status status = r->form ? form_of(r, &frame, is_framed, &items[n++], err) : PANTRY_OK;
+    if (!status && r->tools) {
+        json_t *tools = json_loads(r->tools, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &e);
+        status = json_is_array(tools) ? PANTRY_OK : pn_fail(err, PANTRY_FORMAT, "tools: not a JSON array");
+        if (!status)
+            status = pn_tool_calls(&r->writer, tools, r->parallel, &items[n++], err);
+        json_decref(tools);
     }
-    *out = pn_expr_seq(w->b, items, n);
+    if (status)
+        return status;
+    *root = pn_expr_choice(r->writer.b, items, n);
+    if (is_framed)
+        *root = framed(&r->writer, &frame, *root);
     return PANTRY_OK;
 }
 
-static pantry_status arguments(const struct writing *w, const json_t *schema, const char *tool, pn_expr *out,
-                               struct pantry_error *err)
+static pantry_status build(const struct recipe *given, struct pn_grammar **out, struct pantry_error *err)
 {
-    if (w->shape.elements)
-        return elements(w, schema, tool, out, err);
-    if (!json_is_object(schema) || !json_object_size(schema))
-        return pn_schema_any(w->b, true, NULL, out, err);
-    struct pantry_error why;
-    const struct pn_schema_options options = {.closed = true};
-    pantry_status status = pn_schema_expr(w->b, schema, &options, out, &why);
-    return status ? pn_fail(err, status, "tools: %.100s: parameters: %.800s", tool, why.text) : PANTRY_OK;
-}
-
-/* ---- calls ---- */
-
-static pantry_status call(const struct writing *w, const json_t *function, pn_expr *out, struct pantry_error *err)
-{
-    const char *name = json_string_value(json_object_get(function, "name"));
-    const json_t *parameters = json_object_get(function, "parameters");
-    pn_expr inside;
-    pantry_status status = arguments(w, parameters, name, &inside, err);
+    struct recipe r = *given;
+    pn_expr root = PN_EXPR_NONE;
+    pantry_status status = pn_expr_builder_new(&r.writer.b, err);
     if (status)
         return status;
-    pn_expr written = text(w, name);
-    const pn_expr parts[] = {text(w, w->shape.before),
-                             w->shape.name_in_json ? pn_expr_json_chars(w->b, written) : written,
-                             text(w, w->shape.after), inside, text(w, w->shape.end)};
-    *out = pn_expr_seq(w->b, parts, sizeof parts / sizeof *parts);
-    return pn_expr_status(w->b, err);
-}
-
-static pantry_status any_call(const struct writing *w, const json_t *tools, pn_expr *out, struct pantry_error *err)
-{
-    size_t i, n = 0;
-    json_t *tool;
-    pn_expr items[MAX_ITEMS];
-    pantry_status status = PANTRY_OK;
-    json_array_foreach((json_t *)(uintptr_t)tools, i, tool)
-    {
-        const json_t *function = json_object_get(tool, "function");
-        const char *name = json_string_value(json_object_get(function, "name"));
-        if (!name)
-            return pn_fail(err, PANTRY_INVALID, "tools[%zu]: a function with a name is required", i);
-        if (w->name && strcmp(w->name, name) != 0)
-            continue;
-        if (n == MAX_ITEMS)
-            return pn_fail(err, PANTRY_LIMIT, "tools: too many (allowed %d)", MAX_ITEMS);
-        if ((status = call(w, function, &items[n++], err)))
-            return status;
-    }
-    if (!n)
-        return pn_fail(err, PANTRY_INVALID, "tool_choice: no tool is named \"%.100s\"", w->name ? w->name : "");
-    *out = pn_expr_choice(w->b, items, n);
-    return PANTRY_OK;
-}
-
-/* What follows the trigger: `whole` without it. The trigger begins every text of the grammar. */
-static pn_expr calls(const struct writing *w, pn_expr one, bool parallel)
-{
-    const struct pn_call_shape *s = &w->shape;
-    pn_expr more = PN_EXPR_NONE;
-    if (parallel && s->between) {
-        const pn_expr next[] = {text(w, s->between), one};
-        more = pn_expr_repeat(w->b, pn_expr_seq(w->b, next, 2), 0, PN_EXPR_NO_MAX);
-    }
-    const pn_expr parts[] = {text(w, s->open), one, more == PN_EXPR_NONE ? pn_expr_empty(w->b) : more,
-                             text(w, s->close)};
-    return pn_expr_seq(w->b, parts, 4);
-}
-
-/* Lazily the trigger has come already: calls begin after it. */
-static void drop_trigger(struct pn_call_shape *s)
-{
-    char *at = *s->open ? s->open : s->before;
-    size_t n = strlen(s->trigger);
-    memmove(at, at + n, strlen(at + n) + 1);
-}
-
-static pantry_status build(const struct writing *given, const json_t *tools, bool required, bool parallel,
-                           struct pn_grammar **out, struct pantry_error *err)
-{
-    struct writing w = *given;
-    pn_expr one = PN_EXPR_NONE;
-    pantry_status status = pn_expr_builder_new(&w.b, err);
-    if (status)
-        return status;
-    if (!required)
-        drop_trigger(&w.shape);
-    status = any_call(&w, tools, &one, err);
-    pn_expr root = status ? PN_EXPR_NONE : calls(&w, one, parallel && (required || w.shape.list));
+    status = root_of(&r, &root, err);
     if (!status)
-        status = pn_grammar_compile(w.b, root, out, err);
-    pn_expr_builder_free(w.b);
+        status = pn_grammar_compile(r.writer.b, root, out, err);
+    pn_expr_builder_free(r.writer.b);
     return status;
 }
 
@@ -244,55 +124,115 @@ static void keep(char *key, struct pn_grammar *grammar)
     pthread_mutex_unlock(&cache.lock);
 }
 
-/* ---- the public call ---- */
+/* ---- the public calls ---- */
 
-static pantry_status make(const struct writing *w, const struct pn_dialect *dialect, const char *tools_json,
-                          bool required, bool parallel, struct pn_grammar **out, struct pantry_error *err)
+/* Everything that the grammar depends on: also which markers are tokens of the model. */
+static void write_key(const struct recipe *r, struct pn_buf *key)
 {
-    json_error_t e;
+    const struct pn_call_shape *s = &r->writer.shape;
+    struct pn_answer_frame f;
+    pn_dialect_frame(r->dialect, &f);
+    const char *const markers[] = {s->open,        s->before,     s->after,     s->end,       s->close,
+                                   s->lead,        s->lead_after, s->again,     s->id_after,  s->between,
+                                   s->quote,       s->key_before, s->key_after, s->key_close, s->value_before,
+                                   s->value_after, f.open,        f.close,      f.again,      f.content};
+    pn_buf_printf(key, "%s %d %d %s\n", pn_dialect_name(r->dialect), r->writer.demanded, r->parallel,
+                  r->writer.name ? r->writer.name : "");
+    pn_buf_printf(key, "%s\n", r->has_shape ? s->before : "");
+    for (size_t i = 0; i < sizeof markers / sizeof *markers; i++)
+        pn_tool_marker_key(r->writer.tokenizer, markers[i] ? markers[i] : "", key);
+    if (r->form) {
+        pn_buf_printf(key, "\n%d %d %d %zu ", (int)r->form->kind, (int)r->form->options.space, r->form->options.closed,
+                      r->form->len);
+        for (size_t i = 0; i < r->form->len; i++) /* a source may have zero bytes */
+            pn_buf_printf(key, r->form->source[i] ? "%c" : "%%00", r->form->source[i]);
+    }
+    pn_buf_printf(key, "\n%s", r->tools ? r->tools : "");
+}
+
+static pantry_status make(const struct recipe *r, struct pn_grammar **out, struct pantry_error *err)
+{
     struct pn_buf key = {0};
-    pn_buf_printf(&key, "%s %d %d %s\n%s", pn_dialect_name(dialect), required, parallel, w->name ? w->name : "",
-                  tools_json);
+    write_key(r, &key);
     if (key.failed)
         return pn_no_memory(err, "a grammar");
     if ((*out = find(key.data))) {
         pn_buf_free(&key);
         return PANTRY_OK;
     }
-    json_t *tools = json_loads(tools_json, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &e);
-    pantry_status status = json_is_array(tools) ? PANTRY_OK : pn_fail(err, PANTRY_FORMAT, "tools: not a JSON array");
-    if (!status)
-        status = build(w, tools, required, parallel, out, err);
-    json_decref(tools);
+    pantry_status status = build(r, out, err);
     if (!status)
         keep(pn_buf_take(&key), *out);
     pn_buf_free(&key);
     return status;
 }
 
-pantry_status pantry_grammar_for_tools(const pantry_model *model, const char *tools_json, const char *name,
-                                       bool required, bool parallel, pantry_grammar **grammar, struct pantry_error *err)
+static void read_dialect(const pantry_model *model, struct recipe *r)
 {
     struct pn_str source = model->runner->model->weights->chat_template;
-    const struct pn_dialect *dialect = pn_dialect_detect(source.data ? source.data : "", source.len);
-    struct writing w = {.name = name};
-    *grammar = NULL;
-    if (!pn_dialect_call_shape(dialect, &w.shape))
-        return pn_fail(err, PANTRY_UNSUPPORTED, "calls of this model cannot be forced (its format is \"%s\")",
-                       pn_dialect_name(dialect));
-    if (!required && !*w.shape.trigger)
-        return pn_fail(err, PANTRY_UNSUPPORTED,
-                       "calls of this model cannot be strict, since no marker begins them (its format is \"%s\")",
-                       pn_dialect_name(dialect));
+    r->dialect = pn_dialect_detect(source.data ? source.data : "", source.len);
+    r->has_shape = pn_dialect_call_shape(r->dialect, source.data, source.len, &r->writer.shape);
+    r->writer.tokenizer = model->tokenizer;
+}
+
+static pantry_status no_shape(const struct recipe *r, const char *what, struct pantry_error *err)
+{
+    return pn_fail(err, PANTRY_UNSUPPORTED, "calls of this model cannot be %s (its format is \"%s\")", what,
+                   pn_dialect_name(r->dialect));
+}
+
+static pantry_status finish(const struct recipe *r, const char *trigger, pantry_grammar **out, struct pantry_error *err)
+{
     struct pantry_grammar *g = calloc(1, sizeof *g);
     if (!g)
         return pn_no_memory(err, "a grammar");
-    pantry_status status = make(&w, dialect, tools_json, required, parallel, &g->grammar, err);
-    if (!status && !required && !(g->trigger = strdup(w.shape.trigger)))
+    pantry_status status = make(r, &g->grammar, err);
+    if (!status && trigger && !(g->trigger = strdup(trigger)))
         status = pn_no_memory(err, "a grammar");
     if (status)
         pantry_grammar_free(g);
     else
-        *grammar = g;
+        *out = g;
     return status;
+}
+
+static pantry_status share(const pantry_grammar *form, pantry_grammar **out, struct pantry_error *err)
+{
+    struct pantry_grammar *g = calloc(1, sizeof *g);
+    if (!g)
+        return pn_no_memory(err, "a grammar");
+    g->grammar = pn_grammar_share(form->grammar);
+    *out = g;
+    return PANTRY_OK;
+}
+
+pantry_status pantry_grammar_for_tools(const pantry_model *model, const char *tools_json, const char *name,
+                                       bool required, bool parallel, pantry_grammar **grammar, struct pantry_error *err)
+{
+    struct recipe r = {.tools = tools_json, .parallel = parallel, .writer = {.name = name, .demanded = required}};
+    *grammar = NULL;
+    read_dialect(model, &r);
+    if (!r.has_shape)
+        return no_shape(&r, "forced", err);
+    if (!required && !*r.writer.shape.trigger)
+        return pn_fail(err, PANTRY_UNSUPPORTED,
+                       "calls of this model cannot be strict, since no marker begins them (its format is \"%s\")",
+                       pn_dialect_name(r.dialect));
+    return finish(&r, required ? NULL : r.writer.shape.trigger, grammar, err);
+}
+
+pantry_status pantry_grammar_for_answer(const pantry_model *model, const pantry_grammar *form, const char *tools_json,
+                                        bool parallel, pantry_grammar **grammar, struct pantry_error *err)
+{
+    struct recipe r = {.form = form, .tools = tools_json, .parallel = parallel, .writer = {.demanded = true}};
+    *grammar = NULL;
+    if (!form->source)
+        return pn_fail(err, PANTRY_INVALID, "the form of an answer cannot be a grammar that was made for a model");
+    read_dialect(model, &r);
+    struct pn_answer_frame frame;
+    if (!tools_json && !pn_dialect_frame(r.dialect, &frame))
+        return share(form, grammar, err);
+    if (tools_json && !r.has_shape)
+        return no_shape(&r, "told apart from another form of the answer", err);
+    return finish(&r, NULL, grammar, err);
 }

@@ -22,7 +22,7 @@ enum {
     MAX_ALL_TAILS = 100000, /* of all that have such recursion */
     MANY_RANGES = 4,        /* classes with more are built once and copied */
 };
-static const int64_t max_work = 60000000;
+static const int64_t max_work = 24000000;
 
 struct part { /* a regular expression that was built */
     pn_expr e;

@@ -1,6 +1,8 @@
 /* Masks of places and sets, and the generations that keep them: see masks.h. */
 #include "grammar/masks.h"
 
+#include "grammar/known.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,27 +15,6 @@ enum {
 static const int64_t max_work = 100000000; /* places that one call may visit */
 
 /* ---- stored masks ---- */
-
-void pn_stored_mask_release(struct pn_stored_mask *mask)
-{
-    if (!mask || atomic_fetch_sub_explicit(&mask->n_users, 1, memory_order_acq_rel) != 1)
-        return;
-    free(mask->bits);
-    free(mask->ids);
-    free(mask);
-}
-
-static struct pn_stored_mask *share_mask(struct pn_stored_mask *mask)
-{
-    atomic_fetch_add_explicit(&mask->n_users, 1, memory_order_relaxed);
-    return mask;
-}
-
-static size_t bytes_of(const struct pn_masks *k, const struct pn_stored_mask *mask)
-{
-    return sizeof *mask + (mask->bits ? k->vocabulary->n_words * sizeof *mask->bits : 0) +
-           (mask->ids ? mask->n_allowed * sizeof *mask->ids : 0);
-}
 
 /* A copy of the mask in hand; NULL without memory. */
 static struct pn_stored_mask *store_mask(const struct pn_masks *k)
@@ -324,6 +305,18 @@ static bool compute_local(struct pn_masks *k, struct pn_generation *g, struct pn
     return true;
 }
 
+/* Another grammar may have had the same part. */
+static bool find_or_compute(struct pn_masks *k, struct pn_generation *g, struct pn_local *local)
+{
+    struct pn_buf key = {0};
+    bool has_key = pn_known_key(k->grammar, local->state, local->count, &key);
+    bool ok = (has_key && pn_known_find(k->vocabulary, &key, local)) || compute_local(k, g, local);
+    if (ok && has_key)
+        pn_known_add(k->vocabulary, &key, local);
+    pn_buf_free(&key);
+    return ok;
+}
+
 /* The mask of a place, valid until the next call; NULL after a failure. */
 static const struct pn_local *local_of(struct pn_masks *k, struct pn_generation *g, struct pn_place place)
 {
@@ -335,12 +328,13 @@ static const struct pn_local *local_of(struct pn_masks *k, struct pn_generation 
     size_t at = local_slot(k, local.state, local.count);
     if (k->locals[at].mask)
         return &k->locals[at];
-    if (!compute_local(k, g, &local))
+    if (!find_or_compute(k, g, &local))
         return NULL;
     at = local_slot(k, local.state, local.count); /* another place may have come in between */
     k->locals[at] = local;
     k->n_locals++;
-    k->local_bytes += sizeof local + local.n_leaves * sizeof *local.leaves + bytes_of(k, local.mask);
+    k->local_bytes +=
+        sizeof local + local.n_leaves * sizeof *local.leaves + pn_stored_mask_bytes(k->vocabulary, local.mask);
     return &k->locals[at];
 }
 
@@ -393,7 +387,7 @@ static struct pn_stored_mask *whole_local(struct pn_masks *k, struct pn_generati
     if (is->n_places != 1 || is->accepts)
         return NULL;
     const struct pn_local *local = local_of(k, g, is->places[0]);
-    return local && local->n_leaves == 0 ? share_mask(local->mask) : NULL;
+    return local && local->n_leaves == 0 ? pn_stored_mask_share(local->mask) : NULL;
 }
 
 static struct pn_stored_mask *compute(struct pn_masks *k, struct pn_generation *g, uint32_t set)
@@ -424,21 +418,23 @@ pantry_status pn_masks_of_set(struct pn_masks *k, struct pn_generation *g, uint3
 {
     struct pn_of_set *record = of_set(g, set);
     if (record && record->mask) {
-        *out = share_mask(record->mask);
+        *out = pn_stored_mask_share(record->mask);
         return PANTRY_OK;
     }
     uint32_t alike = record ? alike_set(k, g, set) : PN_SET_NONE;
     record = alike ? of_set(g, alike) : NULL;
-    struct pn_stored_mask *mask = !record ? NULL : record->mask ? share_mask(record->mask) : compute(k, g, alike);
+    struct pn_stored_mask *mask = !record        ? NULL
+                                  : record->mask ? pn_stored_mask_share(record->mask)
+                                                 : compute(k, g, alike);
     if (!mask)
         return failure(g, err);
     if (!of_set(g, alike)->mask) {
-        of_set(g, alike)->mask = share_mask(mask);
+        of_set(g, alike)->mask = pn_stored_mask_share(mask);
         of_set(g, alike)->alike = alike;
-        g->n_bytes += bytes_of(k, mask);
+        g->n_bytes += pn_stored_mask_bytes(k->vocabulary, mask);
     }
     if (alike != set) {
-        of_set(g, set)->mask = share_mask(mask);
+        of_set(g, set)->mask = pn_stored_mask_share(mask);
         of_set(g, set)->alike = alike;
     }
     *out = mask;
@@ -581,7 +577,7 @@ static void masks_free(struct pn_masks *k)
     free(k);
 }
 
-static pantry_status masks_new(struct pn_grammar *grammar, const struct pn_grammar_vocabulary *v, struct pn_masks **out,
+static pantry_status masks_new(struct pn_grammar *grammar, struct pn_grammar_vocabulary *v, struct pn_masks **out,
                                struct pantry_error *err)
 {
     struct pn_masks *k = calloc(1, sizeof *k);

@@ -12,14 +12,8 @@
 #define PN_GRAMMAR_MASKS_H
 
 #include "grammar/sets.h"
+#include "grammar/stored.h"
 #include "grammar/vocabulary_impl.h"
-
-struct pn_stored_mask {
-    atomic_int n_users;
-    size_t n_allowed;
-    uint64_t *bits; /* (n_words); NULL where few tokens are allowed: then */
-    int32_t *ids;   /* (n_allowed), ascending */
-};
 
 struct pn_local { /* of a place */
     uint32_t state, count;
@@ -48,10 +42,10 @@ struct pn_masks {
     atomic_int n_users;
     struct pn_masks *next; /* in the vocabulary's list, the last used first */
     struct pn_grammar *grammar;
-    const struct pn_grammar_vocabulary *vocabulary; /* borrowed */
-    uint64_t **labels;                              /* (n_labels): bits of the tokens of each */
-    bool *has_label;                                /* (n_labels): of the token in hand */
-    pthread_mutex_t lock;                           /* for all below */
+    struct pn_grammar_vocabulary *vocabulary; /* borrowed */
+    uint64_t **labels;                        /* (n_labels): bits of the tokens of each */
+    bool *has_label;                          /* (n_labels): of the token in hand */
+    pthread_mutex_t lock;                     /* for all below */
     struct pn_generation *generation;
     struct pn_local *locals; /* by hash of state and count; mask NULL: free */
     size_t n_locals, n_local_slots;
@@ -81,7 +75,5 @@ pantry_status pn_masks_of_set(struct pn_masks *k, struct pn_generation *g, uint3
                               struct pantry_error *err);
 /* The set after a token; PN_SET_DEAD: it is not allowed. PN_SET_NONE: a failure of the sets. */
 uint32_t pn_masks_step(struct pn_masks *k, struct pn_generation *g, uint32_t set, int32_t token);
-
-void pn_stored_mask_release(struct pn_stored_mask *mask);
 
 #endif

@@ -3,6 +3,7 @@
 #include "grammar/schema_impl.h"
 #include "grammar/schema_number.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -252,6 +253,25 @@ static bool add_value(struct unique *u, struct value v, uint32_t *set)
     return true;
 }
 
+/* The integers between two bounds, if they are few. */
+static bool few_integers(struct unique *u, const struct pn_number *x, uint32_t *set)
+{
+    char low[PN_DECIMAL_TEXT], high[PN_DECIMAL_TEXT];
+    if (x->integer <= 0 || !x->has_low || !x->has_high || x->low.point > 15 || x->high.point > 15)
+        return false;
+    pn_decimal_plain(&x->low, low);
+    pn_decimal_plain(&x->high, high);
+    double first = floor(strtod(low, NULL)), last = ceil(strtod(high, NULL));
+    if (last - first > 2 * MAX_VALUES)
+        return false;
+    for (int64_t i = (int64_t)first; i <= (int64_t)last; i++) {
+        const struct pn_decimal value = pn_decimal_from_int(i);
+        if (pn_number_has(x, &value) && !add_value(u, (struct value){.type = PN_NUMBER, .number = value}, set))
+            return false;
+    }
+    return true;
+}
+
 /* False if the values are not finitely many scalars, or too many. */
 static bool finite_values(struct unique *u, int goal, uint32_t *set)
 {
@@ -265,8 +285,8 @@ static bool finite_values(struct unique *u, int goal, uint32_t *set)
                 fine = add_value(u, (struct value){.type = PN_BOOL, .boolean = k}, set);
     for (size_t i = 0; fine && i < alts->of[PN_NUMBER].n; i++) {
         const struct pn_number *x = &alts->of[PN_NUMBER].items[i]->number;
-        fine = x->finite;
-        for (size_t k = 0; fine && k < x->values.n; k++)
+        fine = x->finite || few_integers(u, x, set);
+        for (size_t k = 0; fine && x->finite && k < x->values.n; k++)
             fine = add_value(u, (struct value){.type = PN_NUMBER, .number = x->values.items[k]}, set);
     }
     for (size_t i = 0; fine && i < alts->of[PN_STRING].n; i++) {
@@ -330,10 +350,31 @@ static pn_expr unique_state(struct unique *u, struct unique_state st)
     return pn_expr_choice(s->b, items, n);
 }
 
+/* Whether no two items can be of the same type, so that they always differ. */
+static bool always_differ(const struct shape *sh)
+{
+    unsigned seen = 0;
+    if (sh->max == PN_NO_LIMIT || sh->max > PN_N_TYPES)
+        return false;
+    for (int64_t i = 0; i < sh->max; i++) {
+        int goal = goal_at(sh, i);
+        const struct pn_alts *alts = goal == PN_GOAL_TRUE ? NULL : pn_goal_alts(sh->s, goal);
+        unsigned types = 0;
+        for (int t = 0; alts && t < PN_N_TYPES; t++)
+            types |= (alts->of[t].n > 0) << t;
+        if (!alts || seen & types)
+            return false;
+        seen |= types;
+    }
+    return true;
+}
+
 static pn_expr without_repetition(struct shape *sh)
 {
     struct pn_schema *s = sh->s;
     struct unique u = {.sh = sh};
+    if (!sh->a->n_counts && always_differ(sh))
+        return list(sh);
     if (sh->a->n_counts)
         return refuse(sh, PANTRY_UNSUPPORTED, "uniqueItems", "cannot be combined with contains");
     u.of = pn_schema_alloc(s, (size_t)sh->n_prefix + 1, sizeof *u.of);

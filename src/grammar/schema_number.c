@@ -9,9 +9,9 @@
 #include <string.h>
 
 enum {
-    FAR = 40,          /* digits on either side of the point that the automaton tells apart */
-    FINE = 15,         /* digits after the point next to an open bound: a double tells no more apart */
-    MAX_MODULUS = 500, /* of remainders */
+    FAR = 40,           /* digits on either side of the point that the automaton tells apart */
+    FINE = 15,          /* digits after the point next to an open bound: a double tells no more apart */
+    MAX_MODULUS = 4000, /* of remainders */
     MAX_STATES = 40000,
     LARGE = 4000,   /* states in an expression without rules */
     N_SYMBOLS = 11, /* digits and the point */

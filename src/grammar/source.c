@@ -25,30 +25,35 @@ static struct {
     uint64_t now;
 } cache = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
+pantry_status pn_grammar_parse(struct pn_expr_builder *b, enum pn_grammar_kind kind, const char *text, size_t n,
+                               const struct pn_schema_options *options, pn_expr *root, struct pantry_error *err)
+{
+    switch (kind) {
+    case PN_GRAMMAR_SCHEMA:
+        return pn_schema_parse(b, text, n, options, root, err);
+    case PN_GRAMMAR_GBNF:
+        return pn_gbnf_parse(b, text, n, root, err);
+    case PN_GRAMMAR_REGEX:
+        return pn_regex_parse(b, text, n, PN_REGEX_FULL, root, err);
+    case PN_GRAMMAR_JSON:
+    case PN_GRAMMAR_OBJECT:
+        return pn_schema_any(b, kind == PN_GRAMMAR_OBJECT, options, root, err);
+    default:
+        return pn_fail(err, PANTRY_INVALID, "unknown kind of grammar (found %d)", (int)kind);
+    }
+}
+
 static pantry_status compile(enum pn_grammar_kind kind, const char *text, size_t n,
                              const struct pn_schema_options *options, struct pn_grammar **out, struct pantry_error *err)
 {
     struct pn_expr_builder *b;
     pn_expr root = PN_EXPR_NONE;
-    if (kind == PN_GRAMMAR_SCHEMA)
+    if (kind == PN_GRAMMAR_SCHEMA) /* which also tells the pattern at fault where the whole is too large */
         return pn_schema_compile_text(text, n, options, out, err);
     pantry_status status = pn_expr_builder_new(&b, err);
     if (status)
         return status;
-    switch (kind) {
-    case PN_GRAMMAR_GBNF:
-        status = pn_gbnf_parse(b, text, n, &root, err);
-        break;
-    case PN_GRAMMAR_REGEX:
-        status = pn_regex_parse(b, text, n, PN_REGEX_FULL, &root, err);
-        break;
-    case PN_GRAMMAR_JSON:
-    case PN_GRAMMAR_OBJECT:
-        status = pn_schema_any(b, kind == PN_GRAMMAR_OBJECT, options, &root, err);
-        break;
-    default:
-        status = pn_fail(err, PANTRY_INVALID, "unknown kind of grammar (found %d)", (int)kind);
-    }
+    status = pn_grammar_parse(b, kind, text, n, options, &root, err);
     if (!status)
         status = pn_grammar_compile(b, root, out, err);
     pn_expr_builder_free(b);

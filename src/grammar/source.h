@@ -21,4 +21,8 @@ pantry_status pn_grammar_make(enum pn_grammar_kind kind, const char *text, size_
                               const struct pn_schema_options *options, struct pn_grammar **out,
                               struct pantry_error *err);
 
+/* The same as an expression of a builder, to be a part of a larger one. */
+pantry_status pn_grammar_parse(struct pn_expr_builder *b, enum pn_grammar_kind kind, const char *text, size_t n,
+                               const struct pn_schema_options *options, pn_expr *root, struct pantry_error *err);
+
 #endif

@@ -2,6 +2,7 @@
 #include "grammar/vocabulary_impl.h"
 
 #include "base/alloc.h"
+#include "grammar/known.h"
 #include "grammar/masks.h"
 
 #include <stdlib.h>
@@ -80,6 +81,7 @@ pantry_status pn_grammar_vocabulary_new(const struct pn_grammar_token *tokens, s
         free(v);
         return pn_no_memory(err, "the vocabulary of a grammar");
     }
+    pthread_mutex_init(&v->known_lock, NULL);
     atomic_init(&v->n_users, 1);
     pantry_status status = fill(v, tokens, n, err);
     if (status)
@@ -100,7 +102,9 @@ void pn_grammar_vocabulary_free(struct pn_grammar_vocabulary *v)
     if (!v || atomic_fetch_sub_explicit(&v->n_users, 1, memory_order_acq_rel) != 1)
         return;
     pn_masks_free_all(v->masks);
+    pn_known_free(v->known);
     pthread_mutex_destroy(&v->lock);
+    pthread_mutex_destroy(&v->known_lock);
     free(v->nodes);
     free(v->ids);
     free(v->bytes);

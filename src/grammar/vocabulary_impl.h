@@ -20,6 +20,7 @@ struct pn_trie_node {
 enum { PN_TOKEN_SPECIAL = 1, PN_TOKEN_ENDS = 2 };
 
 struct pn_masks;
+struct pn_known;
 
 struct pn_grammar_vocabulary {
     atomic_int n_users;
@@ -36,6 +37,8 @@ struct pn_grammar_vocabulary {
     size_t n_ends;
     pthread_mutex_t lock;
     struct pn_masks *masks; /* of the grammars that were used last; owned */
+    pthread_mutex_t known_lock;
+    struct pn_known *known; /* masks that grammars have in common; NULL: none yet */
 };
 
 /* Kinds of bytes that grammars often treat alike, numbered from 0 to 15: a walk can take a subtree whole when all kinds

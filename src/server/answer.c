@@ -7,6 +7,7 @@
 #include "base/status.h"
 #include "server/json.h"
 #include "server/replay.h"
+#include "server/running.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -202,7 +203,8 @@ struct making {
     const struct pn_loaded *loaded;
     const struct pn_answer_options *options;
     struct pn_exchange *x;
-    pantry_parser *parser; /* NULL: all is content */
+    const pantry_cancel *end_thinking; /* NULL: nobody can ask for it */
+    pantry_parser *parser;             /* NULL: all is content */
     struct pn_answer *out;
     struct pn_replay *replay;
     int n_taken;            /* tokens */
@@ -412,8 +414,10 @@ static pantry_status submit(const struct making *m, const int32_t *ids, size_t n
     request.n_logit_bias = o->n_logit_bias;
     request.think_budget = o->think_budget;
     request.think_message = o->think_message;
+    request.end_thinking = m->end_thinking;
     request.begin = o->begin;
     request.grammar = o->grammar;
+    request.control_tokens = m->parser != NULL;
     request.cache_key = m->x ? pn_http_owner(m->x) : NULL;
     return pantry_submit(m->loaded->model, &request, r, err);
 }
@@ -506,6 +510,21 @@ static pantry_status run_requests(struct making *m, struct prompt *p, struct pan
     return status;
 }
 
+/* An answer of a chat can be told to end its reasoning while it is made. */
+static pantry_status run_named(struct making *m, struct prompt *p, struct pantry_error *err)
+{
+    struct pn_running running;
+    if (!m->x || !m->options->context)
+        return run_requests(m, p, err);
+    pantry_status status = pn_running_add(&running, m->x, m->options->id, err);
+    if (status)
+        return status;
+    m->end_thinking = running.end_thinking;
+    status = run_requests(m, p, err);
+    pn_running_remove(&running);
+    return status;
+}
+
 pantry_status pn_answer_make(const struct pn_loaded *loaded, const struct pn_answer_options *o, struct pn_exchange *x,
                              struct pn_answer *out, struct pantry_error *err)
 {
@@ -522,7 +541,7 @@ pantry_status pn_answer_make(const struct pn_loaded *loaded, const struct pn_ans
     if (!status)
         status = make_parser(loaded, &m, prompt.text, prompt.len, err);
     if (!status)
-        status = run_requests(&m, &prompt, err);
+        status = run_named(&m, &prompt, err);
     if (!status && m.parser)
         status = pantry_parser_finish(m.parser, err);
     if (!status && m.parser)

@@ -54,6 +54,7 @@ struct pn_answer_options {
     const char *think_message;     /* that ends reasoning which is cut; NULL: none */
     const char *begin;             /* text that the answer begins with; NULL: none */
     const pantry_grammar *grammar; /* what the answer is; NULL: any text */
+    const char *id;                /* of the reply, by which another request can end the reasoning; NULL: it has none */
     bool progress;                 /* tell how far the prompt is read */
     bool whole;                    /* reasoning and calls stay in the content */
     bool shift;                    /* where the context is full, older tokens are left out and the answer goes on */

@@ -1,6 +1,7 @@
 """Compares the grammars of JSON schemas with Python's jsonschema.
 
-Random walks through the automaton have to be valid instances, each of them written by json.dumps has to be accepted,
+Random walks through the automaton, and answers that random logits make of what the masks allow, token by token, have to
+be valid instances, each of them written by json.dumps has to be accepted,
 and so has every valid mutant; invalid mutants have to be rejected. Schemas: the shared rows, if they are there, and
 generated ones."""
 # run-diff: --batch {build}/tools/schema_rows --n 400
@@ -38,7 +39,7 @@ def number_schema(rng):
     if rng.random() < 0.6:
         s[rng.choice(["maximum", "exclusiveMaximum"])] = low + rng.choice([2, 5, 0.75, 1000, 1e17])
     if rng.random() < 0.2:
-        s["multipleOf"] = rng.choice([2, 3, 5, 0.5, 0.25, 10])
+        s["multipleOf"] = rng.choice([2, 3, 5, 0.5, 0.25, 10, 60, 997, 1000])
     return s
 
 
@@ -228,7 +229,7 @@ def python_patterns(one):
 class Check:
     def __init__(self):
         self.wrong = 0
-        self.walks = self.texts = 0
+        self.walks = self.samples = self.cut = self.texts = 0
 
     def say(self, *words):
         self.wrong += 1
@@ -242,9 +243,11 @@ class Check:
         # The grammar may refuse some of what these allow.
         narrow = uses(text, "format") or (uses(text, "uniqueItems") and uses(text, "prefixItems"))
         wanted = []
-        for walk in answer["walks"]:
+        self.walks += len(answer["walks"])
+        self.samples += len(answer["samples"])
+        self.cut += answer["n_cut"]
+        for walk in answer["walks"] + answer["samples"]:
             value = json.loads(walk)
-            self.walks += 1
             if not validator.is_valid(value):
                 self.say("INVALID", walk[:300], "FOR", text[:600])
                 continue
@@ -262,12 +265,14 @@ def main():
     parser.add_argument("--batch", required=True)
     parser.add_argument("--n", type=int, default=400)
     parser.add_argument("--walks", type=int, default=30)
+    parser.add_argument("--samples", type=int, default=10)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     rng = random.Random(args.seed)
     schemas = shared_schemas()
     schemas += [schema(rng, 3) for _ in range(args.n)]
-    walks = ask(args.batch, [{"schema": s, "walks": args.walks, "seed": args.seed + i} for i, s in enumerate(schemas)])
+    counts = {"walks": args.walks, "samples": args.samples}
+    walks = ask(args.batch, [{"schema": s, **counts, "seed": args.seed + i} for i, s in enumerate(schemas)])
     check, rows, expected = Check(), [], []
     for one, answer in zip(schemas, walks):
         if "error" in answer:
@@ -286,8 +291,12 @@ def main():
                     "VALID, REJECTED" if verdict else "INVALID, ACCEPTED", text[:300], "FOR", str(row["schema"])[:600]
                 )
     refused = len(schemas) - len(rows)
-    print(f"{len(schemas)} schemas, {refused} refused, {check.walks} walks, {check.texts} texts, {check.wrong} wrong")
-    return 1 if check.wrong or refused > len(schemas) // 3 or len(rows) < 100 else 0
+    print(
+        f"{len(schemas)} schemas, {refused} refused, {check.walks} walks, {check.samples} samples ({check.cut} more did not"
+        f" end), {check.texts} texts, {check.wrong} wrong"
+    )
+    few = len(rows) < 100 or check.samples < 5 * len(rows) * args.samples // 10
+    return 1 if check.wrong or refused > len(schemas) // 3 or few else 0
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ SCRIPTS = {
     "else": "and so on.",
 }
 ENDLESS = "more "
+LOOPS = {"endless": ("", ENDLESS), "long thought": ("<think>\n", "hm ")}  # a beginning, and what goes on for ever
 LOUD = 40.0  # the logit of the next token; the others' are 0
 PIECE = 3  # letters of a token, or more where a shorter one is taken
 
@@ -83,10 +84,14 @@ def vocabulary():
             tokens.append("".join(letters[b] for b in piece.encode()))
             types.append(1)
         follows[len(tokens) - 1] = 2
-    starts["endless"] = len(tokens)
-    follows[len(tokens)] = len(tokens)
-    tokens.append("".join(letters[b] for b in ENDLESS.encode()))
-    types.append(1)
+    for name, (beginning, again) in LOOPS.items():
+        starts[name] = len(tokens)
+        pieces = pieces_of(beginning, used) + [again]
+        for piece in pieces:
+            follows[len(tokens)] = len(tokens) + 1
+            tokens.append("".join(letters[b] for b in piece.encode()))
+            types.append(1)
+        follows[len(tokens) - 1] = len(tokens) - 1
     for name, start in starts.items():
         follows[len(tokens)] = start
         tokens.append(f"<|say {name}|>")

@@ -583,7 +583,6 @@ class Tools(Case):
 class Refusals(Case):
     def test_options_that_cannot_be_honoured(self):
         for param, more in {
-            "tools": {"tools": TOOLS, "response_format": {"type": "json_object"}},
             "tools[0].type": {"tools": [{"type": "custom", "custom": {"name": "x"}}]},
             "functions": {"functions": [WEATHER]},
             "function_call": {"function_call": "auto"},
@@ -1052,7 +1051,6 @@ class Responses(Case):
             "tool_choice": {"tools": self.TOOLS, "tool_choice": {"type": "web_search"}},
             "background": {"background": True},
             "truncation": {"truncation": "auto"},
-            "tools": {"tools": self.TOOLS, "text": {"format": {"type": "json_object"}}},
             "reasoning.summary": {"reasoning": {"summary": "detailed"}},
             "conversation": {"conversation": "conv_1"},
             "prompt": {"prompt": {"id": "x"}},

@@ -221,7 +221,6 @@ class Ollama(Case):
         for words, body in {
             "format: ": {"format": "yaml"},
             "format: #/type": {"format": {"type": "nothing"}},
-            "together with tools": {"format": "json", "tools": TOOLS},
         }.items():
             reply = self.post("/api/chat", {"messages": USER, **body}, 400)
             self.assertIn(words, reply["error"])
@@ -258,6 +257,197 @@ class Anthropic(Case):
         for _ in range(4):
             (block,) = self.post("/v1/messages", body)["content"]
             self.check_person(block["text"])
+
+
+class FormOrCalls(Case):
+    """With tools on `auto`, an answer is calls or what the form says."""
+
+    def kind_of(self, content, calls):
+        if not calls:
+            self.check_person(content)
+            return "form"
+        self.assertFalse(content)
+        for name, arguments in calls:
+            if name == "get_weather":
+                self.check_city(arguments)
+            else:
+                self.assertIn(arguments["zone"], ("UTC", "CET"))
+        return "calls"
+
+    def test_chat_completions(self):
+        kinds = []
+        for seed in range(24):
+            body = {"messages": USER, **WILD, "seed": seed, "max_tokens": 900, "tools": TOOLS}
+            body["response_format"] = {"type": "json_schema", "json_schema": {"name": "p", "schema": PERSON}}
+            choice = self.post("/v1/chat/completions", {**body, "parallel_tool_calls": False})["choices"][0]
+            calls = [c["function"] for c in choice["message"].get("tool_calls") or []]
+            calls = [(c["name"], json.loads(c["arguments"])) for c in calls]
+            kinds.append(self.kind_of(choice["message"]["content"], calls))
+            self.assertEqual(choice["finish_reason"], "tool_calls" if calls else "stop")
+        self.assertEqual(set(kinds), {"form", "calls"})
+        body["tool_choice"] = "none"
+        for seed in range(4):  # only the form is left
+            choice = self.post("/v1/chat/completions", {**body, "seed": seed})["choices"][0]
+            self.check_person(choice["message"]["content"])
+        body["tool_choice"] = "required"
+        for seed in range(4):  # only calls are left
+            body["parallel_tool_calls"] = False
+            choice = self.post("/v1/chat/completions", {**body, "seed": seed})["choices"][0]
+            self.assertEqual((choice["finish_reason"], choice["message"]["content"]), ("tool_calls", None))
+
+    def test_the_other_apis(self):
+        kinds = {"ollama": set(), "anthropic": set(), "responses": set()}
+        anthropic_tools = [
+            {"name": t["function"]["name"], "input_schema": t["function"]["parameters"]} for t in TOOLS
+        ]
+        for seed in range(16):
+            options = {**WILD, "seed": seed, "num_predict": 900}
+            reply = self.post(
+                "/api/chat",
+                {"messages": USER, "format": PERSON, "tools": TOOLS, "options": options, "stream": False},
+            )["message"]
+            calls = [(c["function"]["name"], c["function"]["arguments"]) for c in reply.get("tool_calls", [])]
+            kinds["ollama"].add(self.kind_of(reply["content"], calls))
+            form = {"format": {"type": "json_schema", "schema": PERSON}}
+            body = {"max_tokens": 900, "messages": USER, "tools": anthropic_tools, "output_config": form}
+            blocks = self.post("/v1/messages", body)["content"]
+            texts = "".join(b["text"] for b in blocks if b["type"] == "text")
+            calls = [(b["name"], b["input"]) for b in blocks if b["type"] == "tool_use"]
+            kinds["anthropic"].add(self.kind_of(texts, calls))
+            body = {"input": "hi", "temperature": 2, "seed": seed, "max_output_tokens": 900}
+            body["tools"] = [{"type": "function", **t["function"]} for t in TOOLS]
+            body["text"] = {"format": {"type": "json_schema", "name": "p", "schema": PERSON}}
+            items = self.post("/v1/responses", body)["output"]
+            texts = "".join(p["text"] for i in items if i["type"] == "message" for p in i["content"])
+            calls = [(i["name"], json.loads(i["arguments"])) for i in items if i["type"] == "function_call"]
+            kinds["responses"].add(self.kind_of(texts, calls))
+        for api, found in kinds.items():
+            self.assertEqual(found, {"form", "calls"}, api)
+
+    def test_a_free_tool_with_a_schema_that_cannot_be_kept(self):
+        """It does not make the form impossible; the calls of that tool are free."""
+        loose = {"name": "odd", "parameters": {"type": "object", "properties": {"a": {"disallow": "null"}}}}
+        body = {"messages": USER, "format": PERSON, "tools": [{"type": "function", "function": loose}]}
+        for seed in range(8):
+            options = {**WILD, "seed": seed, "num_predict": 900}
+            reply = self.post("/api/chat", {**body, "options": options, "stream": False})
+            if reply["done_reason"] == "stop" and not reply["message"].get("tool_calls"):
+                self.check_person(reply["message"]["content"])
+
+
+class Dialects(unittest.TestCase):
+    """Calls that are forced, and forms, in dialects of other kinds: markers that are control tokens, answers that are
+    messages with headers, arguments that are not JSON."""
+
+    # the name, what makes templates of the dialect, and control tokens
+    DIALECTS = [
+        ("harmony", "<|channel|><|message|>", "<|channel|> <|message|> <|start|> <|end|> <|constrain|> <|return|> <|call|>".split()),
+        ("gemma4", "<|tool_call>call:", ["<|tool_call>", "<tool_call|>", '<|"|>', "<|channel>", "<channel|>"]),
+        ("muse", "<atem:function_calls>", ["<|start|>", "<|message|>", "<|eom|>"]),
+        ("lfm2", "<|tool_call_start|>", ["<|tool_call_start|>", "<|tool_call_end|>"]),
+        ("kimi-k3", "<|open|><|close|><|sep|>", ["<|open|>", "<|close|>", "<|sep|>"]),
+        ("minimax-m3", "]<]minimax[>[", []),
+        ("deepseek-v3.2", "\uff5cDSML\uff5ctool_calls>", []),
+        ("deepseek", "<\uff5ctool\u2581calls\u2581begin\uff5c>", ["<\uff5ctool\u2581calls\u2581begin\uff5c>"]),
+        ("mistral", "[TOOL_CALLS]", ["[TOOL_CALLS]"]),
+        ("solar", "<|tool_call:begin|>", ["<|tool_calls|>", "<|tool_call:begin|>", "<|tool_call:end|>"]),
+    ]
+    COUNT = {
+        "type": "object",
+        "properties": {
+            "zone": {"enum": ["UTC", "CET"]},
+            "days": {"type": "integer", "minimum": 1, "maximum": 9},
+            "on": {"type": "boolean"},
+        },
+        "required": ["zone", "on"],
+        "additionalProperties": False,
+    }
+    TOOLS = [
+        {"type": "function", "function": {"name": "count", "parameters": COUNT}},
+        {"type": "function", "function": {"name": "get_time", "parameters": TIME}},
+    ]
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.mkdtemp(prefix="pantry-dialects-")
+        paths = {}
+        before = tiny_model.N_CONTEXT, tiny_model.TEMPLATE
+        for name, needle, controls in cls.DIALECTS:
+            tiny_model.N_CONTEXT, tiny_model.CONTROLS = 2048, controls
+            tiny_model.TEMPLATE = "{# tools: " + needle + " #}" + before[1]
+            paths[name] = os.path.join(cls.folder, f"{name}.gguf")
+            tiny_model.write(paths[name])
+        tiny_model.N_CONTEXT, tiny_model.TEMPLATE = before
+        tiny_model.CONTROLS = []
+        cls.service = service.Service(paths)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.service.stop()
+        shutil.rmtree(cls.folder)
+
+    def choice(self, model, seed, **more):
+        body = {"model": model, "messages": USER, **WILD, "seed": seed, "max_tokens": 1200, **more}
+        status, _, reply = self.service.request("POST", "/v1/chat/completions", body)
+        self.assertEqual(status, 200, (model, reply))
+        return reply["choices"][0]
+
+    def check(self, call):
+        function = call["function"]
+        arguments = json.loads(function["arguments"])
+        self.assertIn(arguments["zone"], ("UTC", "CET"))
+        if function["name"] == "count":
+            self.assertIsInstance(arguments["on"], bool)
+            self.assertIn(arguments.get("days", 1), range(1, 10))
+        return function["name"]
+
+    def test_forced_calls(self):
+        for name, *_ in self.DIALECTS:
+            names = set()
+            for seed in range(8):
+                choice = self.choice(
+                    name, seed, tools=self.TOOLS, tool_choice="required", parallel_tool_calls=False, think_budget=5
+                )
+                message = choice["message"]
+                self.assertEqual((choice["finish_reason"], message["content"]), ("tool_calls", None), (name, choice))
+                names.add(self.check(message["tool_calls"][0]))
+            self.assertEqual(names, {"count", "get_time"}, name)
+
+    def test_a_form_or_calls(self):
+        form = {"type": "json_schema", "json_schema": {"name": "t", "schema": TIME}}
+        for name, *_ in self.DIALECTS:
+            kinds = set()
+            for seed in range(12):
+                choice = self.choice(
+                    name, seed, tools=self.TOOLS, response_format=form, parallel_tool_calls=False, think_budget=5
+                )
+                message = choice["message"]
+                for call in message.get("tool_calls") or []:
+                    self.check(call)
+                if not message.get("tool_calls"):
+                    self.assertEqual(set(json.loads(message["content"])) - {"zone"}, set(), name)
+                kinds.add("calls" if message.get("tool_calls") else "form")
+            self.assertEqual(kinds, {"calls", "form"}, name)
+
+    def test_models_without_a_format_of_calls_refuse(self):
+        template = "{{ tools }}" + tiny_model.TEMPLATE
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "plain.gguf")
+            before, tiny_model.TEMPLATE = tiny_model.TEMPLATE, template
+            tiny_model.write(path)
+            tiny_model.TEMPLATE = before
+            server = service.Service({"plain": path})
+            try:
+                body = {"model": "plain", "messages": USER, "tools": self.TOOLS}
+                for more, param in (
+                    ({"tool_choice": "required"}, "tool_choice"),
+                    ({"response_format": {"type": "json_object"}}, "tools"),
+                ):
+                    status, _, reply = server.request("POST", "/v1/chat/completions", {**body, **more})
+                    self.assertEqual((status, reply["error"]["param"]), (400, param), reply)
+                    self.assertIn('its format is "plain"', reply["error"]["message"])
+            finally:
+                server.stop()
 
 
 class Strict(Case):

@@ -4,8 +4,10 @@ import gzip
 import json
 import os
 import re
+import resource
 import shutil
 import socket
+import subprocess
 import tempfile
 import unittest
 
@@ -100,6 +102,104 @@ class Requests(Case):
             find = re.search(r"\nconst struct pn_key \*pn_keys_find\(.*?\n}\n", file.read(), re.S).group()
         self.assertIn("CRYPTO_memcmp(hash", find)
         self.assertNotRegex(find, r"\b(strcmp|memcmp|strncmp)\(|break|return .*\[i\]")
+
+
+def parentheses(n):
+    return "root ::= " + "(" * n + '"a"' + ")" * n
+
+
+def chain(step, n=5000):
+    """Rules that lead from one to the next."""
+    return "\n".join(["root ::= r0", *(f"r{i} ::= " + step.replace("{}", str(i + 1)) for i in range(n)), f'r{n} ::= "z"'])
+
+
+def deep(n):
+    schema = {"type": "string"}
+    for _ in range(n):
+        schema = {"type": "array", "items": schema}
+    return schema
+
+
+class Grammars(Case):
+    CHAINS = ['r{}', '"a" r{} | "b"', 'r{} "a" | r{}', 'r{} r{}', '(r{} | "x")*', '"a"? r{}']
+
+    def ask(self, **fields):
+        return SERVICE.request("POST", "/v1/completions", {"model": NAME, "prompt": "x", "max_tokens": 4, **fields})
+
+    def is_alive(self):
+        self.assertEqual(SERVICE.request("GET", "/health")[0], 200)
+
+    def test_nested_parentheses_and_chains(self):
+        """18: 400, or an answer where the grammar is fine"""
+        self.refused("/v1/completions", {"model": NAME, "prompt": "x", "grammar": parentheses(60000)}, "grammar")
+        for step in self.CHAINS:
+            status, _, reply = self.ask(grammar=chain(step))
+            self.assertIn(status, (200, 400), (step, reply))
+            if status == 400:
+                self.assertIn("grammar", reply["error"]["message"], step)
+        self.is_alive()
+
+    def test_empty_loops_end(self):
+        """19"""
+        for grammar in ('root ::= ("a"*)*', 'root ::= (("a"*)*)*', 'root ::= ("a"? | ""*)+', 'root ::= x*\nx ::= x* | ""'):
+            status, _, reply = self.ask(grammar=grammar)
+            self.assertEqual(status, 200, (grammar, reply))
+            self.assertEqual(set(reply["choices"][0]["text"]) - {"a"}, set(), grammar)
+
+    def test_deep_schemas_and_malformed_patterns(self):
+        """20"""
+        forms = [
+            (deep(400), "deep"),
+            ({"type": "string", "pattern": "(" * 400 + "a" + ")" * 400}, "pattern"),
+            *(({"type": "string", "pattern": p}, "pattern") for p in ("(", "[a", "a{2,1}", "*a", "\\", "(?<n>a", "a**")),
+        ]
+        for schema, names in forms:
+            whole = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+            body = {"model": NAME, "messages": MESSAGES}
+            self.refused("/v1/chat/completions", {**body, "response_format": whole}, names)
+            self.refused("/api/chat", {**body, "format": schema}, names)
+            text = {"format": {"type": "json_schema", "name": "x", "schema": schema}}
+            self.refused("/v1/responses", {"model": NAME, "input": "x", "text": text}, names)
+            output = {"format": {"type": "json_schema", "schema": schema}}
+            self.refused("/v1/messages", {**body, "max_tokens": 4, "output_config": output}, names)
+        self.is_alive()
+
+    def test_extremes_end_within_5_seconds_and_1_GiB(self):
+        """of processor time, and of addresses"""
+
+        def bound():
+            resource.setrlimit(resource.RLIMIT_CPU, (5, 5))
+            resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+
+        sources = {
+            "parentheses": parentheses(60000),
+            "few parentheses": parentheses(200),
+            **{f"chain {i}": chain(step) for i, step in enumerate(self.CHAINS)},
+            "left recursion": 'root ::= root "+" root | root "*" root | "(" root ")" | [0-9]+',
+            "left recursion through 5,000": "root ::= r0\n"
+            + "\n".join(f'r{i} ::= r{(i + 1) % 5000} "x" | "y"' for i in range(5000)),
+            "empty loops": 'root ::= (("a"*)* ("b"?)* )*',
+            "repetitions": 'root ::= ("a"{1000000}){1000000}',
+            "large repetitions": "root ::= [a-z]{0,1000000} [b-y]{0,1000000} root?",
+            "ambiguous": 'root ::= root root | root root root | "a" | ""',
+            "many alternatives": "root ::= " + " | ".join(f'"{i:x}" root?' for i in range(20000)),
+        }
+        strings = json.dumps(["", "a" * 300, "1+2*(3+4)*5", "z", "(" * 2000, "ab" * 200])
+        with tempfile.TemporaryDirectory() as folder:
+            strings_file = os.path.join(folder, "strings.json")
+            with open(strings_file, "w") as file:
+                file.write(strings)
+            for name, source in sources.items():
+                path = os.path.join(folder, "x.gbnf")
+                with open(path, "w") as file:
+                    file.write(source)
+                command = [service.PANTRY, "grammar", "--gbnf", path, "--strings", strings_file]
+                done = subprocess.run(command, preexec_fn=bound, capture_output=True, text=True)
+                self.assertIn(done.returncode, (0, 1), (name, done.stderr[-300:]))
+                if done.returncode == 0:
+                    self.assertEqual({type(v) for v in json.loads(done.stdout)}, {bool}, name)
+                else:
+                    self.assertRegex(done.stderr, "^pantry: .", name)
 
 
 class Media(Case):

@@ -10,6 +10,7 @@ import struct
 N_EMBD, N_HEAD, N_HEAD_KV, N_FF, N_LAYER, N_CONTEXT = 32, 4, 2, 64, 2, 16384
 U16, U32, F32, STRING, ARRAY, I32 = 2, 4, 6, 8, 9, 5
 TYPE_F32, TYPE_F16 = 0, 1
+CONTROLS = []  # further control tokens
 TEMPLATE = (
     "{% for m in messages %}"
     "{% if m.role == 'user' and m.content == 'raise' %}{{ raise_exception('Do not say raise!') }}{% endif %}"
@@ -37,7 +38,7 @@ def vocabulary():
     letters = byte_letters()
     merges = ["t h", "th e", "\u0120 a", "i n"]
     tokens = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"] + [letters[b] for b in range(256)]
-    return tokens + [merge.replace(" ", "") for merge in merges], merges
+    return tokens + [merge.replace(" ", "") for merge in merges] + CONTROLS, merges
 
 
 def string(text):
@@ -68,7 +69,7 @@ def metadata(template=True, more=()):
         ("tokenizer.ggml.model", STRING, string("gpt2")),
         ("tokenizer.ggml.pre", STRING, string("gpt-2")),
         ("tokenizer.ggml.tokens", ARRAY, array(STRING, string, tokens)),
-        ("tokenizer.ggml.token_type", ARRAY, array(I32, i32, [3] * 3 + [1] * (len(tokens) - 3))),
+        ("tokenizer.ggml.token_type", ARRAY, array(I32, i32, [3 if t in tokens[:3] + CONTROLS else 1 for t in tokens])),
         ("tokenizer.ggml.merges", ARRAY, array(STRING, string, merges)),
         ("tokenizer.ggml.bos_token_id", U32, u32(1)),
         ("tokenizer.ggml.eos_token_id", U32, u32(2)),

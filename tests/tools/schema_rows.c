@@ -1,145 +1,121 @@
-/* Compiles JSON schemas for tests: one row {"schema" or "text", "strings"?, "walks"?, "seed"?, "options"?} per line on
- * standard input, one {"error"} or {"accepts": [bool], "walks": [string], "ms": number} per line on standard output. A
- * walk is a random path through the automaton; after some bytes it takes the shortest way to the end. */
+/* Compiles JSON schemas for tests: one row {"schema" or "text", "strings"?, "walks"?, "samples"?, "seed"?, "options"?}
+ * per line on standard input, one {"error"} or {"accepts": [bool], "walks": [string], "samples": [string], "n_cut",
+ * "ms": number} per line on standard output. A walk is a random path through the automaton; after some bytes it takes
+ * the shortest way to the end. A sample is made as an answer is: token by token, the likeliest of those that the mask
+ * allows, by random logits. Tokens that close something get likelier with the length; one that does not end within
+ * MOST tokens is cut and only counted. */
 #include "base/clock.h"
-#include "base/random.h"
 #include "grammar/grammar.h"
+#include "grammar/mask.h"
 #include "grammar/match.h"
 #include "grammar/schema.h"
+
+#include "../support/grammar_walk.h"
 
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { FAR = 1 << 28, LONG = 150, LONGEST = 100000 };
-
-struct frame {
-    uint32_t rule, back; /* the rule walked, and where its caller goes on */
-    int32_t count;
-};
-
-struct walk {
-    const struct pn_grammar *g;
-    uint32_t *distance;
-    uint64_t seed, n_drawn;
-    struct {
-        struct frame *data;
-        size_t len, cap;
-    } stack;
-    struct pn_buf out;
-};
-
-static uint32_t draw(struct walk *w, uint32_t n)
-{
-    return (uint32_t)(pn_random_at(w->seed, w->n_drawn++) % n);
-}
-
-static uint32_t sum(uint32_t a, uint32_t b)
-{
-    return a + b < FAR ? a + b : FAR;
-}
-
-static uint32_t rule_distance(const struct walk *w, uint32_t rule)
-{
-    const struct pn_grammar_rule *r = &w->g->rules[rule];
-    uint64_t n = w->distance[r->start];
-    n = n ? n : 1;
-    n *= r->counts && r->min > 1 ? (uint64_t)r->min : 1;
-    return n < FAR ? (uint32_t)n : FAR;
-}
-
-/* Bytes from each state to a final one, at least. */
-static void find_distances(struct walk *w)
-{
-    const struct pn_grammar *g = w->g;
-    w->distance = malloc((g->n_states + 1) * sizeof *w->distance);
-    if (!w->distance)
-        abort();
-    for (uint32_t s = 0; s < g->n_states; s++)
-        w->distance[s] = g->flags[s] & PN_STATE_FINAL ? 0 : FAR;
-    for (bool more = true; more;) {
-        more = false;
-        for (uint32_t s = g->n_states; s-- > 0;) {
-            uint32_t best = w->distance[s];
-            for (uint32_t i = g->byte_first[s]; i < g->byte_first[s + 1]; i++) {
-                uint32_t d = sum(1, w->distance[g->bytes[i].to]);
-                best = d < best ? d : best;
-            }
-            for (uint32_t i = g->call_first[s]; i < g->call_first[s + 1]; i++) {
-                uint32_t d = sum(rule_distance(w, g->calls[i].what), w->distance[g->calls[i].to]);
-                best = d < best ? d : best;
-            }
-            more = more || best != w->distance[s];
-            w->distance[s] = best;
-        }
-    }
-}
-
-/* Goes on from the state; false at the end of the text. */
-static bool advance(struct walk *w, uint32_t *state)
-{
-    const struct pn_grammar *g = w->g;
-    uint32_t s = *state, n_bytes = g->byte_first[s + 1] - g->byte_first[s];
-    uint32_t n_calls = g->call_first[s + 1] - g->call_first[s], n = n_bytes + n_calls;
-    bool final = g->flags[s] & PN_STATE_FINAL, hurry = w->out.len > LONG;
-    if (final && (n == 0 || hurry || draw(w, n + 1) == n)) {
-        struct frame *top = &w->stack.data[w->stack.len - 1];
-        const struct pn_grammar_rule *r = &g->rules[top->rule];
-        if (r->counts) {
-            top->count++;
-            bool may_stop = top->count >= r->min, may_go = r->max == PN_EXPR_NO_MAX || top->count < r->max;
-            if (!may_stop || (may_go && !hurry && draw(w, 4))) {
-                *state = r->start;
-                return true;
-            }
-        }
-        *state = top->back;
-        return --w->stack.len > 0;
-    }
-    uint32_t pick = draw(w, n), best = FAR + 1;
-    for (uint32_t k = 0; hurry && k < n; k++) {
-        uint32_t d = k < n_bytes ? sum(1, w->distance[g->bytes[g->byte_first[s] + k].to])
-                                 : sum(rule_distance(w, g->calls[g->call_first[s] + k - n_bytes].what),
-                                       w->distance[g->calls[g->call_first[s] + k - n_bytes].to]);
-        if (d < best) {
-            best = d;
-            pick = k;
-        }
-    }
-    if (pick < n_bytes) {
-        const struct pn_byte_edge *e = &g->bytes[g->byte_first[s] + pick];
-        pn_buf_putc(&w->out, (char)(e->first + draw(w, e->last - e->first + 1u)));
-        *state = e->to;
-    } else {
-        const struct pn_call_edge *e = &g->calls[g->call_first[s] + pick - n_bytes];
-        struct frame frame = {e->what, e->to, 0};
-        if (!pn_vec_push(&w->stack, frame))
-            abort();
-        *state = g->rules[e->what].start;
-    }
-    return true;
-}
-
 static json_t *walks(const struct pn_grammar *g, int n, uint64_t seed)
 {
-    struct walk w = {.g = g, .seed = seed};
+    struct walk w;
     json_t *out = json_array();
-    find_distances(&w);
+    walk_start(&w, g, seed);
     for (int i = 0; i < n; i++) {
-        struct frame first = {0, 0, 0};
-        uint32_t state = g->rules[0].start;
-        w.stack.len = 0;
-        pn_buf_clear(&w.out);
-        if (!pn_vec_push(&w.stack, first))
-            abort();
-        while (w.out.len < LONGEST && advance(&w, &state)) {
-        }
+        walk_once(&w);
         json_array_append_new(out, json_stringn(w.out.data ? w.out.data : "", w.out.len));
     }
-    pn_buf_free(&w.out);
-    free(w.stack.data);
-    free(w.distance);
+    walk_end(&w);
+    return out;
+}
+
+/* ---- samples ---- */
+
+enum { MOST = 400, CALM = 40, N_PIECES = 3000 };
+
+/* Every byte, pieces of JSON, and pieces of words that are cut anywhere, also within a character. */
+static struct pn_grammar_vocabulary *make_vocabulary(struct pn_str *tokens, size_t *n_tokens)
+{
+    static const char text[] =
+        "{\"name\": \"value\", \"id\": [12, 3.5e-7, -40, true, false, null], \"x y\": {\"a\\n\": "
+        "\"caf\xC3\xA9 \xE6\x97\xA5\xE6\x9C\xAC \xF0\x9F\x98\x80\"}}]}, {\"items\": [{\"kind\": \"b-c\"}, "
+        "{}], \"count\": 100, \"2024-02-29T10:00:00Z\": \"/path/to\\\\file\", \"q\": \"\\\"\"}";
+    static char bytes[256];
+    struct pn_rng rng = {1};
+    struct pn_grammar_token *made = calloc(257 + N_PIECES, sizeof *made);
+    struct pn_grammar_vocabulary *v;
+    size_t n = 0;
+    for (int i = 0; i < 256; i++) {
+        bytes[i] = (char)i;
+        made[n++].bytes = (struct pn_str){bytes + i, 1};
+    }
+    for (int i = 0; i < N_PIECES; i++) {
+        size_t len = 2 + pn_rng_u64(&rng) % 9, at = pn_rng_u64(&rng) % (sizeof text - 1 - len);
+        made[n++].bytes = (struct pn_str){text + at, len};
+    }
+    made[n++].ends = true;
+    if (pn_grammar_vocabulary_new(made, n, &v, NULL))
+        abort();
+    for (size_t i = 0; i < n; i++)
+        tokens[i] = made[i].bytes;
+    *n_tokens = n;
+    free(made);
+    return v;
+}
+
+/* False: it did not end. */
+static bool sample(struct pn_matcher *m, const struct pn_str *tokens, size_t n_tokens, struct pn_rng *rng,
+                   struct pn_buf *out)
+{
+    for (int step = 0; step < MOST; step++) {
+        struct pn_mask mask;
+        size_t best = n_tokens;
+        float most = -1;
+        if (pn_matcher_mask(m, &mask, NULL))
+            return false;
+        for (size_t i = 0; i < n_tokens; i++) {
+            float logit = pn_rng_float(rng);
+            if (!(mask.bits[i / 64] >> i % 64 & 1))
+                continue;
+            if (step > CALM && (!tokens[i].len || memchr("\"]}", tokens[i].data[0], 3)))
+                logit += 0.01f * (float)(step - CALM);
+            if (logit > most) {
+                most = logit;
+                best = i;
+            }
+        }
+        if (best == n_tokens || pn_matcher_accept(m, (int32_t)best, NULL))
+            return false;
+        if (!tokens[best].len)
+            return true;
+        pn_buf_append(out, tokens[best].data, tokens[best].len);
+    }
+    return false;
+}
+
+static json_t *samples(struct pn_grammar *g, int n, uint64_t seed, int *n_cut)
+{
+    static struct pn_str tokens[257 + N_PIECES];
+    static struct pn_grammar_vocabulary *vocabulary;
+    static size_t n_tokens;
+    struct pn_rng rng = {seed};
+    struct pn_buf text = {0};
+    json_t *out = json_array();
+    if (!vocabulary)
+        vocabulary = make_vocabulary(tokens, &n_tokens);
+    for (int i = 0; i < n; i++) {
+        struct pn_matcher *m;
+        pn_buf_clear(&text);
+        if (pn_matcher_new(g, vocabulary, &m, NULL))
+            abort();
+        if (sample(m, tokens, n_tokens, &rng, &text))
+            json_array_append_new(out, json_stringn(text.data ? text.data : "", text.len));
+        else
+            ++*n_cut;
+        pn_matcher_free(m);
+    }
+    pn_buf_free(&text);
     return out;
 }
 
@@ -167,7 +143,8 @@ static json_t *answer(const json_t *row)
     const json_t *given = json_object_get(row, "text"); /* instead of the schema */
     char *made = given ? NULL : json_dumps(json_object_get(row, "schema"), JSON_ENCODE_ANY);
     const char *text = given ? json_string_value(given) : made ? made : "";
-    uint64_t start = pn_clock_ns();
+    uint64_t start = pn_clock_ns(), seed = (uint64_t)json_integer_value(json_object_get(row, "seed"));
+    int n_cut = 0;
     json_t *out;
     options.closed = option && strcmp(option, "closed") == 0;
     options.space = option && strcmp(option, "compact") == 0    ? PN_SCHEMA_COMPACT
@@ -178,10 +155,10 @@ static json_t *answer(const json_t *row)
     if (status)
         out = json_pack("{s:s, s:f}", "error", err.text, "ms", ms);
     else
-        out = json_pack("{s:o, s:o, s:f, s:i}", "accepts", accepts(g, json_object_get(row, "strings")), "walks",
-                        walks(g, (int)json_integer_value(json_object_get(row, "walks")),
-                              (uint64_t)json_integer_value(json_object_get(row, "seed"))),
-                        "ms", ms, "states", (int)g->n_states);
+        out = json_pack("{s:o, s:o, s:o, s:i, s:f, s:i}", "accepts", accepts(g, json_object_get(row, "strings")),
+                        "walks", walks(g, (int)json_integer_value(json_object_get(row, "walks")), seed), "samples",
+                        samples(g, (int)json_integer_value(json_object_get(row, "samples")), seed, &n_cut), "n_cut",
+                        n_cut, "ms", ms, "states", (int)g->n_states);
     pn_grammar_free(g);
     free(made);
     return out;

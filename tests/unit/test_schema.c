@@ -107,6 +107,8 @@ static void numbers(void **state)
         {"{'type':'number','maximum':-3e-6}", "-3e-06|-3.1e-06|-1|-1e-05", "-2.9e-06|-1e-06|0|1"},
         {"{'type':'integer','minimum':1,'maximum':100}", "1|9|10|99|100", "0|101|-5|1000|50.5|00"},
         {"{'type':'integer','multipleOf':7,'minimum':10}", "14|21|70|7000000000000", "7|0|15|-14|20"},
+        {"{'type':'integer','multipleOf':3600}", "0|3600|-7200|86400", "1|360|3601|36"},
+        {"{'type':'integer','multipleOf':997,'minimum':1}", "997|1994|997000", "0|998|-997"},
         {"{'multipleOf':0.25}", "0|0.5|-1.25|3|'x'", "0.1|0.3|0.125"},
         {"{'type':'integer','not':{'multipleOf':3}}", "1|2|100|-4", "0|3|-99"},
         {"{'type':'number','not':{'multipleOf':2}}", "1|0.5|1e-05|-2e-300", "0|2|4.0|-8"},
@@ -133,6 +135,14 @@ static void arrays(void **state)
         {"{'contains':{'const':1},'items':{'type':'integer'},'maxItems':2}", "[1]|[0,1]", "[0]|[0,0,1]|['a',1]"},
         {"{'items':{'enum':['a','b',3]},'uniqueItems':true}", "[]|['a']|[3,'b','a']", "['a','a']|['c']|[3,'a',3]"},
         {"{'type':'array','uniqueItems':true,'maxItems':1}", "[]|[7]", "[7,8]"},
+        {"{'type':'array','items':{'type':'integer','exclusiveMinimum':0,'maximum':4,'not':{'const':2}},"
+         "'uniqueItems':true}",
+         "[]|[1,3,4]|[4,1]", "[1,1]|[0]|[5]|[2]|[3,4,1,3]"},
+        {"{'type':'array','items':{'type':'integer','minimum':-10,'maximum':10,'multipleOf':5},'uniqueItems':true}",
+         "[-10,-5,0,5,10]|[5]", "[5,5]|[1]|[15]"},
+        {"{'type':'array','prefixItems':[{'type':'integer'},{'type':'string'},{'type':['null','boolean']}],"
+         "'items':false,'uniqueItems':true}",
+         "[]|[1]|[1,'1']|[1,'x',null]", "[1,1]|['x']|[1,'x',null,null]"},
         {"{'not':{'items':{'type':'string'}}}", "[1]|['a',2]", "[]|['a']|1"},
         {"{'prefixItems':[{'const':1}],'unevaluatedItems':false}", "[]|[1]", "[1,2]|[2]"},
     };
@@ -275,6 +285,8 @@ static void refusals(void **state)
         {"{'properties':{'a':{'divisibleBy':3}}}", "#/properties/a/divisibleBy: this keyword is not supported"},
         {"{'$schema':'http://h/own','type':'null'}", "#/$schema: unknown dialect"},
         {"{'multipleOf':0.01}", "#/multipleOf: "},
+        {"{'type':'array','items':{'type':'integer','minimum':0,'maximum':99},'uniqueItems':true}", "#/uniqueItems: "},
+        {"{'type':'array','prefixItems':[{'type':'number'},{'type':'integer'}],'uniqueItems':true}", "#/uniqueItems: "},
         {"{'type':'integer','multipleOf':100003}", "#/multipleOf: "},
         {"false", "allows no value"},
         {"{'type':'object','properties':{'a':false},'required':['a']}", "allows no value"},

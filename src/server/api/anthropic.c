@@ -173,6 +173,7 @@ static pantry_status prepare(struct call *c, bool counts, struct pantry_error *e
     c->answer.think_budget = c->prompt.think_budget;
     c->answer.delta = pn_anthropic_delta;
     c->answer.user = &c->reply;
+    c->answer.id = c->reply.id;
     return counts ? PANTRY_OK : read_options(c->body, &c->answer, err);
 }
 
@@ -181,8 +182,10 @@ static pantry_status guide(struct call *c, struct pantry_error *err)
 {
     const struct pn_anthropic_prompt *p = &c->prompt;
     const json_t *tools = json_object_get(p->context, "tools");
-    pantry_status status = p->schema ? pn_guide_schema(p->schema, "output_config.format.schema", &c->grammar, err)
-                                     : pn_guide_tools(c->loaded, tools, &p->rules, &c->grammar, err);
+    pantry_status status =
+        p->schema ? pn_guide_schema(p->schema, "output_config.format.schema", &c->grammar, err) : PANTRY_OK;
+    if (!status)
+        status = pn_guide_answer(c->loaded, tools, &p->rules, &c->grammar, err);
     c->answer.grammar = c->grammar;
     if (p->rules.required)
         c->answer.tool_choice = PANTRY_TOOL_REQUIRED;

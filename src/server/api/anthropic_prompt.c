@@ -179,8 +179,6 @@ static pantry_status read_format(const json_t *format, struct pn_anthropic_promp
     out->schema = json_object_get(format, "schema");
     if (!json_is_object(out->schema))
         return pn_fail(err, PANTRY_INVALID, "output_config.format.schema: a JSON schema is required");
-    if (json_object_get(out->context, "tools"))
-        return pn_fail(err, PANTRY_UNSUPPORTED, "output_config.format: not supported together with tools");
     return pn_json_known(format, "output_config.format.", fields, err);
 }
 

@@ -87,10 +87,21 @@ static bool any_is_true(const json_t *list)
     return false;
 }
 
-pantry_status pn_guide_tools(const struct pn_loaded *loaded, const json_t *tools, const struct pn_tool_rules *rules,
-                             pantry_grammar **out, struct pantry_error *err)
+/* The client's mistake, and about which field. */
+static pantry_status blame_tools(pantry_status status, bool required, struct pantry_error *err)
 {
-    if (rules->none || !json_array_size(tools) || (!rules->required && !any_is_true(rules->strict)))
+    if (status == PANTRY_UNSUPPORTED && strncmp(err->text, "tools", 5) != 0)
+        pn_fail_prefix(err, "%s", required ? "tool_choice" : "tools");
+    if (status == PANTRY_FORMAT || status == PANTRY_LIMIT)
+        err->status = status = PANTRY_INVALID;
+    return status;
+}
+
+/* The grammar of calls that keep the rules; NULL where nothing has to be kept. */
+static pantry_status guide_tools(const struct pn_loaded *loaded, const json_t *tools, const struct pn_tool_rules *rules,
+                                 pantry_grammar **out, struct pantry_error *err)
+{
+    if (!rules->required && !any_is_true(rules->strict))
         return PANTRY_OK;
     json_t *own = rules->required ? json_incref((json_t *)(uintptr_t)tools) : loosened(tools, rules->strict);
     char *text = own ? json_dumps(own, 0) : NULL;
@@ -100,9 +111,38 @@ pantry_status pn_guide_tools(const struct pn_loaded *loaded, const json_t *tools
     pantry_status status =
         pantry_grammar_for_tools(loaded->model, text, rules->name, rules->required, !rules->one, out, err);
     free(text);
-    if (status == PANTRY_UNSUPPORTED && strncmp(err->text, "tools", 5) != 0)
-        pn_fail_prefix(err, "%s", rules->required ? "tool_choice" : "tools");
-    if (status == PANTRY_FORMAT || status == PANTRY_LIMIT)
-        err->status = status = PANTRY_INVALID;
+    return blame_tools(status, rules->required, err);
+}
+
+/* The form or calls. Where a schema of a tool that is not strict cannot be expressed, its calls are free. */
+static pantry_status form_or_calls(const struct pn_loaded *loaded, const json_t *tools,
+                                   const struct pn_tool_rules *rules, const pantry_grammar *form, pantry_grammar **out,
+                                   struct pantry_error *err)
+{
+    pantry_status status = PANTRY_UNSUPPORTED;
+    for (int loose = 0; loose < 2 && status && status != PANTRY_NO_MEMORY; loose++) {
+        json_t *own = loose ? loosened(tools, rules->strict) : json_incref((json_t *)(uintptr_t)tools);
+        char *text = own ? json_dumps(own, 0) : NULL;
+        json_decref(own);
+        status = text ? pantry_grammar_for_answer(loaded->model, form, text, !rules->one, out, err)
+                      : pn_no_memory(err, "tools");
+        free(text);
+    }
+    return blame_tools(status, false, err);
+}
+
+pantry_status pn_guide_answer(const struct pn_loaded *loaded, const json_t *tools, const struct pn_tool_rules *rules,
+                              pantry_grammar **grammar, struct pantry_error *err)
+{
+    bool may_call = !rules->none && json_array_size(tools);
+    pantry_grammar *form = *grammar;
+    if (!form && !may_call)
+        return PANTRY_OK;
+    *grammar = NULL;
+    pantry_status status = !form || (may_call && rules->required)
+                               ? guide_tools(loaded, tools, rules, grammar, err) /* a call has no form but its own */
+                           : may_call ? form_or_calls(loaded, tools, rules, form, grammar, err)
+                                      : pantry_grammar_for_answer(loaded->model, form, NULL, false, grammar, err);
+    pantry_grammar_free(form);
     return status;
 }

@@ -19,8 +19,11 @@ pantry_status pn_guide_schema(const json_t *schema, const char *where, pantry_gr
 pantry_status pn_guide_object(pantry_grammar **out, struct pantry_error *err);
 /* llama.cpp's fields `grammar` and `json_schema`, and `regex`; *out stays as it is without them. */
 pantry_status pn_guide_fields(const json_t *body, pantry_grammar **out, struct pantry_error *err);
-/* The grammar that keeps the rules, for `tools` as templates have them; NULL where nothing has to be kept. */
-pantry_status pn_guide_tools(const struct pn_loaded *loaded, const json_t *tools, const struct pn_tool_rules *rules,
-                             pantry_grammar **out, struct pantry_error *err);
+/* Makes *grammar, the form that an answer of a chat was asked for (NULL: none), what the whole answer may be: that
+ * form, or calls of `tools`, which are as templates have them (NULL: none), by the rules. NULL where nothing has to be
+ * kept.
+ */
+pantry_status pn_guide_answer(const struct pn_loaded *loaded, const json_t *tools, const struct pn_tool_rules *rules,
+                              pantry_grammar **grammar, struct pantry_error *err);
 
 #endif

@@ -487,12 +487,9 @@ static pantry_status read_format(struct call *c, struct pantry_error *err)
         status = pn_fail(err, PANTRY_INVALID, "format: unknown (allowed \"json\" or a JSON schema)");
     if (!status)
         status = pn_guide_fields(json_object_get(c->body, "options"), &c->grammar, err);
-    if (!status && c->grammar && json_array_size(json_object_get(c->body, "tools")))
-        status = pn_fail(err, PANTRY_UNSUPPORTED, "format: not supported together with tools");
     const struct pn_answer_options *o = &c->answer;
     if (!status && o->shift && (c->grammar || o->begin || o->think_budget >= 0))
         status = pn_fail(err, PANTRY_UNSUPPORTED, "shift: not supported together with a form of the answer");
-    c->answer.grammar = c->grammar;
     return status;
 }
 
@@ -620,6 +617,7 @@ static bool leave_out(struct call *c)
 
 static pantry_status answer(struct call *c, struct pantry_error *err)
 {
+    const struct pn_tool_rules rules = {0};
     bool render_only = false;
     struct pn_answer a;
     pantry_status status = c->chat ? chat_context(c, err) : generate_context(c, err);
@@ -627,6 +625,9 @@ static pantry_status answer(struct call *c, struct pantry_error *err)
         status = pn_json_bool(c->body, "_debug_render_only", &render_only, err);
     if (!status && render_only)
         return reply_rendered(c, err);
+    if (!status && c->answer.context)
+        status = pn_guide_answer(c->loaded, json_object_get(c->answer.context, "tools"), &rules, &c->grammar, err);
+    c->answer.grammar = c->grammar;
     if (!status)
         do
             status = pn_answer_make(c->loaded, &c->answer, c->x, &a, err);

@@ -116,6 +116,7 @@ pantry_status pn_openai_open(struct pn_openai_call *call, const struct pn_openai
     if (status)
         return status;
     call->answer = pn_answer_defaults(call->loaded);
+    call->answer.id = call->id;
     status = pn_read_sampling(call->body, "max_tokens", &call->answer, err);
     return status ? status : read_bias(call, err);
 }

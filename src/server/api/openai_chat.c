@@ -34,6 +34,7 @@ static const struct pn_openai_field chat_fields[] = {
     {"json_schema", PN_FIELD_READ, NULL},
     {"chat_template_kwargs", PN_FIELD_READ, NULL},
     {"return_progress", PN_FIELD_READ, NULL},
+    {"reasoning_control", PN_FIELD_IGNORED, NULL}, /* llama.cpp asks for it before; here it always works */
     {"metadata", PN_FIELD_IGNORED, NULL},
     {"prediction", PN_FIELD_IGNORED, NULL},
     {"prompt_cache_key", PN_FIELD_IGNORED, NULL},

@@ -368,10 +368,7 @@ pantry_status pn_openai_format(const json_t *format, const char *where, bool fla
 pantry_status pn_openai_rule(struct pn_openai_call *call, const json_t *tools, const struct pn_tool_rules *rules,
                              struct pantry_error *err)
 {
-    if (call->grammar && tools && !rules->none)
-        return pn_fail(err, PANTRY_UNSUPPORTED,
-                       "tools: not supported together with another form of the answer (allowed with tool_choice none)");
-    pantry_status status = pn_guide_tools(call->loaded, tools, rules, &call->grammar, err);
+    pantry_status status = pn_guide_answer(call->loaded, tools, rules, &call->grammar, err);
     call->answer.grammar = call->grammar;
     if (rules->required)
         call->answer.tool_choice = PANTRY_TOOL_REQUIRED;

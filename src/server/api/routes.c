@@ -1,5 +1,6 @@
 /* Every route of the service. A path that ends in "/" hands what follows to its handler. */
 #include "server/api/anthropic.h"
+#include "server/api/control.h"
 #include "server/api/decisions.h"
 #include "server/api/fill.h"
 #include "server/api/ollama.h"
@@ -48,6 +49,7 @@ const struct pn_route pn_routes[] = {
     {"POST", "/detokenize", pn_text_detokenize, PN_ERRORS_OPENAI, PN_SCOPE_INFER},
     {"POST", "/apply-template", pn_text_apply_template, PN_ERRORS_OPENAI, PN_SCOPE_INFER},
     {"POST", "/infill", pn_fill_infill, PN_ERRORS_OPENAI, PN_SCOPE_INFER},
+    {"POST", "/v1/chat/completions/control", pn_control, PN_ERRORS_OPENAI, PN_SCOPE_INFER},
     {"POST", "/rerank", pn_text_rerank, PN_ERRORS_OPENAI, PN_SCOPE_INFER},
     {"POST", "/v1/rerank", pn_text_rerank, PN_ERRORS_OPENAI, PN_SCOPE_INFER},
     /* decisions */

@@ -244,10 +244,20 @@ static void harmony_start(struct pn_parser *p, const struct pn_parse_options *op
     }
 }
 
+#define HARMONY_CALL "<|channel|>commentary to=functions."
+
+/* A call ends with <|call|>, which ends the answer as well. */
+static const struct pn_call_shape harmony_shape = {
+    .trigger = HARMONY_CALL, .before = HARMONY_CALL, .after = " <|constrain|>json<|message|>"};
+
 const struct pn_dialect pn_dialect_harmony = {
     .name = "harmony",
     .detect = {{.all = {"<|channel|>", "<|message|>"}}, {.all = {"<|channel|>"}}},
     .think = {{"<|channel|>analysis<|message|>", "<|end|>"}},
+    .calls = {{.shape = &harmony_shape}},
+    .again = "<|start|>assistant",
+    .content = "<|channel|>final<|message|>",
+    .framed = true,
     .start = harmony_start,
     .step = harmony_step,
 };
@@ -341,10 +351,29 @@ static void muse_start(struct pn_parser *p, const struct pn_parse_options *optio
     s->state = !options->continues ? HEADER : options->continued_content ? CONTENT : REASONING;
 }
 
+/* A message to each tool. */
+static const struct pn_call_shape muse_shape = {
+    .trigger = "<atem:function_calls>",
+    .lead = " to=",
+    .lead_after = "<|message|>",
+    .before = "<atem:function_calls>\n<atem:invoke name=\"",
+    .after = "\">\n",
+    .end = "</atem:invoke>\n</atem:function_calls>",
+    .syntax = PN_ARGUMENTS_ELEMENTS,
+    .key_before = "<atem:parameter name=\"",
+    .value_before = "\">",
+    .value_after = "</atem:parameter>\n",
+    .ends = "</atem:parameter>",
+};
+
 const struct pn_dialect pn_dialect_muse = {
     .name = "muse",
     .detect = {{.all = {"<atem:function_calls>"}}},
     .think = {{" to=self<|message|>", "<|eom|>"}},
+    .calls = {{.shape = &muse_shape}},
+    .again = "<|start|>assistant",
+    .content = " to=user<|message|>",
+    .framed = true,
     .start = muse_start,
     .step = muse_step,
 };

@@ -11,12 +11,29 @@ static const struct pn_named_form call = {
     .fenced = true,
 };
 
+static const struct pn_call_shape r1_shape = {
+    .trigger = "<｜tool▁call▁begin｜>",
+    .before = "<｜tool▁call▁begin｜>function<｜tool▁sep｜>",
+    .after = "\n```json\n",
+    .end = "\n```<｜tool▁call▁end｜>",
+    .between = "\n",
+};
+
+static const struct pn_call_shape v3_1_shape = {
+    .trigger = "<｜tool▁call▁begin｜>",
+    .before = "<｜tool▁call▁begin｜>",
+    .after = "<｜tool▁sep｜>",
+    .end = "<｜tool▁call▁end｜>",
+    .between = "",
+};
+
 const struct pn_dialect pn_dialect_deepseek = {
     .name = "deepseek",
     .detect = {{.all = {"<｜tool▁calls▁begin｜>"}, .none = {"'<think></think>'"}},
                {.all = {"<｜Assistant｜>"}, .none = {"<｜tool▁calls▁begin｜>"}}},
     .think = {{"<think>", "</think>"}},
-    .calls = {{.start = "<｜tool▁call▁begin｜>", .parse = pn_parse_named_calls, .config = &call}},
+    .calls = {{.start = "<｜tool▁call▁begin｜>", .parse = pn_parse_named_calls, .config = &call, .shape = &r1_shape}},
+    .lead = "<｜tool▁calls▁begin｜>",
     .drop = {{.text = "<｜tool▁calls▁begin｜>", .calls = true},
              {.text = "<｜tool▁calls▁end｜>", .calls = true},
              {.text = "<｜end▁of▁sentence｜>"}},
@@ -26,7 +43,8 @@ const struct pn_dialect pn_dialect_deepseek_v3_1 = {
     .name = "deepseek-v3.1",
     .detect = {{.all = {"<｜tool▁calls▁begin｜>"}}},
     .think = {{"<think>", "</think>"}},
-    .calls = {{.start = "<｜tool▁call▁begin｜>", .parse = pn_parse_named_calls, .config = &call}},
+    .calls = {{.start = "<｜tool▁call▁begin｜>", .parse = pn_parse_named_calls, .config = &call, .shape = &v3_1_shape}},
+    .lead = "<｜tool▁calls▁begin｜>",
     .drop = {{.text = "<｜tool▁calls▁begin｜>", .calls = true},
              {.text = "<｜tool▁calls▁end｜>", .calls = true},
              {.text = "<｜end▁of▁sentence｜>"}},
@@ -47,9 +65,16 @@ const struct pn_dialect pn_dialect_deepseek_dsml = {
     .name = "deepseek-v3.2",
     .detect = {{.all = {"｜DSML｜", "function_calls"}}, {.all = {"｜DSML｜", "tool_calls"}}, {.all = {"dsml_token"}}},
     .think = {{"<think>", "</think>"}},
-    .calls =
-        {{.start = "<｜DSML｜function_calls>", .parse = pn_parse_xml_calls, .config = &function_calls, .eat = "\n\n"},
-         {.start = "<｜DSML｜tool_calls>", .parse = pn_parse_xml_calls, .config = &tool_calls, .eat = "\n\n"}},
+    .calls = {{.start = "<｜DSML｜function_calls>",
+               .parse = pn_parse_xml_calls,
+               .config = &function_calls,
+               .eat = "\n\n",
+               .shown = "function_calls>"},
+              {.start = "<｜DSML｜tool_calls>",
+               .parse = pn_parse_xml_calls,
+               .config = &tool_calls,
+               .eat = "\n\n",
+               .shown = "tool_calls>"}},
     .drop = {{.text = "<｜end▁of▁sentence｜>"}},
     .flags = PN_CALLS_END_REASONING,
 };

@@ -8,6 +8,7 @@
 #define PN_TEXT_DIALECT_DIALECT_IMPL_H
 
 #include "base/alloc.h"
+#include "text/dialect/call_shape.h"
 #include "text/dialect/dialect.h"
 
 /* ---- cursor ---- */
@@ -125,7 +126,9 @@ struct pn_call_form {
     const char *start; /* the marker that begins it */
     pn_call_fn *parse; /* reads from the marker on */
     const void *config;
-    const char *eat;      /* text directly before the marker that belongs to it, NULL: none */
+    const char *eat;                   /* text directly before the marker that belongs to it, NULL: none */
+    const struct pn_call_shape *shape; /* how it is written; NULL: as the family of `parse` and `config` say */
+    const char *shown;                 /* what templates have whose models write it; NULL: `start` */
     const char *at_start; /* without a marker: it may only begin the content, with one of these bytes ("*": any) */
 };
 
@@ -220,6 +223,10 @@ struct pn_dialect {
     const char *drop_at_start;    /* a prefix of the answer without meaning */
     const char *prompt_reasoning; /* a prompt that ends with this: reported as the start of the reasoning */
     unsigned flags;
+    const char *lead;    /* before the first call, which need not be there */
+    const char *again;   /* between two messages of one answer */
+    const char *content; /* before the content, if `framed` */
+    bool framed;         /* see pn_dialect_frame */
     /* Dialects that are sequences of messages with headers read the stream themselves. `start` sets the first state. */
     void (*start)(struct pn_parser *parser, const struct pn_parse_options *options);
     bool (*step)(struct pn_parser *parser, bool final); /* true: call again, something was consumed */

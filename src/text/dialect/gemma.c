@@ -94,11 +94,32 @@ static enum pn_step parse(struct pn_call *call, struct pn_cut *cut, const void *
     return PN_DONE;
 }
 
+static const struct pn_call_shape gemma4_shape = {
+    .trigger = "<|tool_call>call:",
+    .before = "<|tool_call>call:",
+    .after = "{",
+    .end = "}<tool_call|>",
+    .between = "",
+    .syntax = PN_ARGUMENTS_GEMMA,
+    .quote = "<|\"|>",
+};
+
+static const struct pn_call_shape function_gemma_shape = {
+    .trigger = "<start_function_call>call:",
+    .before = "<start_function_call>call:",
+    .after = "{",
+    .end = "}<end_function_call>",
+    .between = "",
+    .syntax = PN_ARGUMENTS_GEMMA,
+    .quote = "<escape>",
+};
+
 const struct pn_dialect pn_dialect_gemma4 = {
     .name = "gemma4",
     .detect = {{.all = {"<|tool_call>call:"}}, {.all = {"<|turn>model"}}},
     .think = {{"<|channel>thought", "<channel|>"}},
-    .calls = {{.start = "<|tool_call>call:", .parse = parse, .config = &gemma4}},
+    .calls = {{.start = "<|tool_call>call:", .parse = parse, .config = &gemma4, .shape = &gemma4_shape}},
+    .framed = true,
     .drop = {{.text = "<|channel>", .separate = true}, {.text = "<turn|>"}},
     .flags = PN_THINK_ANYWHERE,
 };
@@ -106,6 +127,9 @@ const struct pn_dialect pn_dialect_gemma4 = {
 const struct pn_dialect pn_dialect_gemma = {
     .name = "gemma",
     .detect = {{.all = {"<start_of_turn>"}}},
-    .calls = {{.start = "<start_function_call>call:", .parse = parse, .config = &function_gemma}},
+    .calls = {{.start = "<start_function_call>call:",
+               .parse = parse,
+               .config = &function_gemma,
+               .shape = &function_gemma_shape}},
     .drop = {{.text = "<end_of_turn>"}},
 };

@@ -24,9 +24,20 @@ static enum pn_step parse(struct pn_call *call, struct pn_cut *cut, const void *
     return c == '{' ? pn_parse_json_calls(call, cut, &json) : pn_parse_python_calls(call, cut, &python);
 }
 
+static const struct pn_call_shape shape = {
+    .trigger = "<|tool_call_start|>",
+    .open = "<|tool_call_start|>[",
+    .after = "(",
+    .end = ")",
+    .between = ", ",
+    .close = "]<|tool_call_end|>",
+    .list = true,
+    .syntax = PN_ARGUMENTS_PYTHON,
+};
+
 const struct pn_dialect pn_dialect_lfm2 = {
     .name = "lfm2",
     .detect = {{.all = {"<|tool_call_start|>"}}, {.all = {"<|tool_list_start|>"}}, {.all = {"List of tools: ["}}},
     .think = {{"<think>", "</think>"}},
-    .calls = {{.start = "<|tool_call_start|>", .parse = parse}},
+    .calls = {{.start = "<|tool_call_start|>", .parse = parse, .shape = &shape}},
 };

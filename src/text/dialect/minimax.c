@@ -167,9 +167,28 @@ static enum pn_step m3_parse(struct pn_call *call, struct pn_cut *cut, const voi
     return PN_DONE;
 }
 
+/* Values that are not strings as JSON, which the parser takes as well as elements. */
+static const struct pn_call_shape m3_shape = {
+    .trigger = NS "<tool_call>",
+    .open = NS "<tool_call>\n",
+    .before = NS "<invoke name=\"",
+    .after = "\">",
+    .end = NS "</invoke>\n",
+    .close = NS "</tool_call>",
+    .between = "",
+    .list = true,
+    .syntax = PN_ARGUMENTS_ELEMENTS,
+    .key_before = NS "<",
+    .value_before = ">",
+    .value_after = NS "</",
+    .key_close = ">",
+    .ends = NS,
+    .union_is_string = true,
+};
+
 const struct pn_dialect pn_dialect_minimax_m3 = {
     .name = "minimax-m3",
     .detect = {{.all = {NS}}},
     .think = {{"<mm:think>", "</mm:think>"}},
-    .calls = {{.start = NS "<tool_call>", .parse = m3_parse}},
+    .calls = {{.start = NS "<tool_call>", .parse = m3_parse, .shape = &m3_shape}},
 };

@@ -15,8 +15,23 @@ const struct pn_dialect pn_dialect_smollm3 = {
 
 static const struct pn_python_form olmo_calls = {.start = "<function_calls>", .end = "</function_calls>", .bare = true};
 
+static const struct pn_call_shape olmo_shape = {
+    .trigger = "<function_calls>",
+    .open = "<function_calls>\n",
+    .after = "(",
+    .end = ")",
+    .between = "\n",
+    .close = "\n</function_calls>",
+    .list = true,
+    .syntax = PN_ARGUMENTS_PYTHON,
+};
+
 const struct pn_dialect pn_dialect_olmo = {
     .name = "olmo",
     .detect = {{.all = {"<function_calls>"}, .none = {"<invoke"}}},
-    .calls = {{.start = "<function_calls>", .parse = pn_parse_python_calls, .config = &olmo_calls, .eat = "\n"}},
+    .calls = {{.start = "<function_calls>",
+               .parse = pn_parse_python_calls,
+               .config = &olmo_calls,
+               .eat = "\n",
+               .shape = &olmo_shape}},
 };

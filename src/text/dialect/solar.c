@@ -14,6 +14,8 @@ const struct pn_dialect pn_dialect_solar = {
     .detect = {{.all = {"<|tool_call:begin|>"}}, {.all = {"<|begin|>assistant<|content|>"}}},
     .think = {{"<|think|>", "<|end|>"}},
     .calls = {{.start = "<|tool_call:begin|>", .parse = pn_parse_named_calls, .config = &call}},
+    .lead = "<|tool_calls|>",
+    .again = "<|begin|>assistant",
     .drop = {{.text = "<|begin|>assistant", .separate = true},
              {.text = "<|content|>"},
              {.text = "<|tool_calls|>", .calls = true},
