@@ -129,10 +129,14 @@ void pn_nvml_read(const struct pn_nvml *nvml, struct pn_sample *s)
         int known = nvml->memory(d, memory);
         g->total = number(known, (double)memory[0]);
         g->used = number(known, (double)memory[2]);
-        g->watts = number(nvml->power(d, &milliwatts), milliwatts * 1e-3);
-        g->celsius = number(nvml->temperature(d, ON_DIE, &celsius), celsius);
-        g->hz = number(nvml->clock(d, GRAPHICS, &mhz), mhz * 1e6);
-        g->throttled = number(nvml->reasons(d, &reasons), (reasons & slowed) != 0);
+        known = nvml->power(d, &milliwatts);
+        g->watts = number(known, milliwatts * 1e-3);
+        known = nvml->temperature(d, ON_DIE, &celsius);
+        g->celsius = number(known, celsius);
+        known = nvml->clock(d, GRAPHICS, &mhz);
+        g->hz = number(known, mhz * 1e6);
+        known = nvml->reasons(d, &reasons);
+        g->throttled = number(known, (reasons & slowed) != 0);
         pn_sample_name(g->name, sizeof g->name, nvml->name(d, name, sizeof name) == 0 && *name ? name : "NVIDIA");
         read_processes(nvml, d, s->n_gpus++, s);
         pn_sample_present(s, PN_SUBJECT_GPU, "NVML");
