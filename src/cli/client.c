@@ -256,10 +256,11 @@ pantry_status pn_client_call(const struct pn_client *client, struct pn_call *cal
     return status ? status : taking.status;
 }
 
-pantry_status pn_client_text(const struct pn_client *client, const char *path, long milliseconds, char **text,
-                             long *http_status, struct pantry_error *err)
+pantry_status pn_client_text(const struct pn_client *client, const char *path, long milliseconds,
+                             const pantry_cancel *cancel, char **text, long *http_status, struct pantry_error *err)
 {
-    struct transfer t = {.client = client, .milliseconds = milliseconds, .whole = {.limit = MAX_REPLY}};
+    struct transfer t = {
+        .client = client, .cancel = cancel, .milliseconds = milliseconds, .whole = {.limit = MAX_REPLY}};
     CURLcode code = CURLE_OK;
     *text = NULL;
     pantry_status status = transfer(&t, "GET", path, NULL, &code, err);
