@@ -96,7 +96,7 @@ static json_t *to_json(const struct run *r)
 static int print_json(const struct run *r)
 {
     json_t *v = to_json(r);
-    int bad = v ? json_dumpf(v, stdout, JSON_COMPACT | JSON_REAL_PRECISION(10)) : -1;
+    int bad = v ? json_dumpf(v, stdout, JSON_COMPACT | JSON_REAL_PRECISION(15)) : -1;
     json_decref(v);
     putchar('\n');
     return bad ? pn_cli_no_memory() : PN_EXIT_DONE;

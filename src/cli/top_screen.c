@@ -195,6 +195,7 @@ static void take_size(void)
     struct winsize size;
     if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_row > 0 && size.ws_col > 0)
         resizeterm(size.ws_row, size.ws_col);
+    clearok(curscr, TRUE); /* the terminal may have moved the old lines */
 }
 
 enum pn_key pn_top_screen_wait(uint64_t until, int *letter)

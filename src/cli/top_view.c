@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { LABEL = 11, BAR = 16, CORE_BAR = 5, CORE_CELL = 15, CHART_MOST = 8, CHART_LEAST = 3, MOST_PRINTED_CORES = 32 };
+enum { LABEL = 11, BAR = 16, CORE_BAR = 5, CORE_CELL = 15, CHART_MOST = 8, CHART_LEAST = 3, MOST_PRINTED_CORES = 32, TALL = 40, WIDE = 100 };
 
 /* ---- pieces ---- */
 
@@ -236,7 +236,7 @@ static void show_model(struct pn_page *p, const struct pn_top_model *m)
 {
     struct pn_number a;
     pn_page_put(p, PN_TONE_PLAIN, "  ");
-    pn_page_put_name(p, PN_TONE_PLAIN, m->name, 32);
+    pn_page_put_name(p, PN_TONE_PLAIN, m->name, p->width < WIDE ? 20 : 32);
     if (isnan(m->rate))
         pn_page_put(p, PN_TONE_DIM, "%9s", "");
     else
@@ -268,8 +268,6 @@ static void show_service(const struct pn_top *t, struct pn_page *p)
     pn_page_put_name(p, PN_TONE_DIM, s->version, 0);
     if (!isnan(s->running))
         pn_page_put(p, PN_TONE_PLAIN, "  %.0f running", s->running);
-    if (!isnan(s->requests))
-        pn_page_put(p, PN_TONE_DIM, ", %.0f answered", s->requests);
     if (s->failed > 0)
         pn_page_put(p, PN_TONE_MIDDLE, ", %.0f failed", s->failed);
     pn_page_next(p);
@@ -298,19 +296,29 @@ static void show_service(const struct pn_top *t, struct pn_page *p)
     }
 }
 
-/* What could not be read, each with its reason. */
-static void show_absent(const struct pn_top *t, struct pn_page *p)
+/* What could not be read, each with its reason on a line, or all in one. */
+static void show_absent(const struct pn_top *t, struct pn_page *p, bool reasons)
 {
+    int n = 0;
     for (int i = 0; i < PN_N_SUBJECTS; i++) {
         if (!*t->sample.why[i] || (i == PN_SUBJECT_GPU_PROCESSES && !t->sample.n_gpus))
             continue;
-        pn_page_put(p, PN_TONE_DIM, "absent     %s: ", pn_subject_words((enum pn_subject)i));
+        if (reasons || !n++)
+            label(p, "absent");
+        else
+            pn_page_put(p, PN_TONE_DIM, ", ");
+        pn_page_put(p, PN_TONE_DIM, "%s", pn_subject_words((enum pn_subject)i));
+        if (!reasons)
+            continue;
+        pn_page_put(p, PN_TONE_DIM, ": ");
         pn_page_put_name(p, PN_TONE_DIM, t->sample.why[i], 0);
         pn_page_next(p);
     }
+    if (n)
+        pn_page_next(p);
 }
 
-static void show_help(struct pn_page *p)
+static void show_help(const struct pn_top *t, struct pn_page *p)
 {
     static const char *const lines[] = {
         "q, Ctrl-C   leave",
@@ -320,13 +328,15 @@ static void show_help(struct pn_page *p)
         "s           all sensors, or one line of each kind",
         "? h         this help, or not",
         "",
-        "Colours and bars: up to 60 %, up to 85 %, above. `waiting` is the share of ten seconds in which",
-        "programs waited for memory. `absent` says what this system does not tell, and why.",
+        "Colours change at 60 % and at 85 %. `waiting` is the share of the last ten",
+        "seconds in which programs waited for memory. Estimates begin with ~ or >.",
+        "",
     };
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
         pn_page_put(p, PN_TONE_PLAIN, "%s", lines[i]);
         pn_page_next(p);
     }
+    show_absent(t, p, true);
 }
 
 /* Charts of the figures that there are, in the lines that are left. */
@@ -366,12 +376,11 @@ static void show_charts(const struct pn_top *t, struct pn_page *p, int lines)
     }
 }
 
-static void show_keys(const struct pn_top *t, struct pn_page *p)
+static void show_keys(struct pn_page *p)
 {
     static const struct {
         const char *key, *does;
     } keys[] = {{"q", "quit"}, {"space", "pause"}, {"+-", "interval"}, {"c", "cores"}, {"s", "sensors"}, {"?", "help"}};
-    (void)t;
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         pn_page_put(p, PN_TONE_BOLD, "%s%s", i ? "  " : "", keys[i].key);
         pn_page_put(p, PN_TONE_DIM, " %s", keys[i].does);
@@ -414,7 +423,7 @@ void pn_top_show(const struct pn_top *t, struct pn_page *p, int lines)
     bool screen = lines > 0;
     show_head(t, p, screen);
     if (t->help) {
-        show_help(p);
+        show_help(t, p);
     } else {
         show_processor(t, p);
         if (screen ? t->cores : s->n_cores <= MOST_PRINTED_CORES && s->n_cores > 1)
@@ -426,7 +435,7 @@ void pn_top_show(const struct pn_top *t, struct pn_page *p, int lines)
         show_sensors(t, p, "heat", &s->temperature, p->ascii ? "%.0f C" : "%.0f °C");
         show_sensors(t, p, "fans", &s->fan, "%.0f rpm");
         show_service(t, p);
-        show_absent(t, p);
+        show_absent(t, p, !screen || lines >= TALL);
         if (screen && p->n < lines - CHART_LEAST)
             show_charts(t, p, lines - p->n - 1);
     }
@@ -437,5 +446,5 @@ void pn_top_show(const struct pn_top *t, struct pn_page *p, int lines)
         pn_page_next(p);
     p->n = lines;
     p->line[p->n - 1].bytes = p->line[p->n - 1].columns = 0;
-    show_keys(t, p);
+    show_keys(p);
 }
