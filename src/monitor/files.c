@@ -66,6 +66,12 @@ const char *pn_read_reason(int error)
                                                 : strerror(error);
 }
 
+const char *pn_next_line(const char *text)
+{
+    const char *end = strchr(text, '\n');
+    return end ? end + 1 : NULL;
+}
+
 bool pn_parse_u64(const char *text, uint64_t *out)
 {
     uint64_t v = 0;

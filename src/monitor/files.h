@@ -16,6 +16,8 @@ long pn_read_text(const char *root, const char *path, char *out, size_t size);
 /* Why a file cannot be read, from errno: "no permission: PATH". */
 const char *pn_read_reason(int error);
 
+/* After the end of the line; NULL: it is the last. */
+const char *pn_next_line(const char *text);
 /* The decimal number at the beginning of the text, after blanks; false: there is none, or it exceeds 64 bits. */
 bool pn_parse_u64(const char *text, uint64_t *out);
 /* The same for a file whose number may be negative; NAN: none. */

@@ -28,7 +28,7 @@ static void value_of(const char *text, const char *key, char *out, size_t size)
 {
     size_t n = strlen(key);
     *out = '\0';
-    for (const char *line = text; line; line = strchr(line, '\n'), line += line != NULL)
+    for (const char *line = text; line; line = pn_next_line(line))
         if (strncmp(line, key, n) == 0 && line[n] == '=')
             snprintf(out, size, "%.*s", (int)strcspn(line + n + 1, "\n"), line + n + 1);
 }

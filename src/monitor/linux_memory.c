@@ -28,7 +28,7 @@ static double bytes_of(const char *text, const char *name)
 {
     size_t n = strlen(name);
     uint64_t kib;
-    for (const char *line = text; line; line = strchr(line, '\n'), line += line != NULL)
+    for (const char *line = text; line; line = pn_next_line(line))
         if (strncmp(line, name, n) == 0 && line[n] == ':')
             return pn_parse_u64(line + n + 1, &kib) ? (double)kib * 1024 : NAN;
     return NAN;

@@ -1,7 +1,8 @@
 /* Fuzzes what `pantry top` reads. The first byte chooses: a recording of Apple's counters, Prometheus' text, or one file of
  * a made-up tree of /proc and /sys, which all sources of Linux then read. What they find is finite and within its bounds. */
+#define _GNU_SOURCE      1 /* mkdtemp */
+#define _DARWIN_C_SOURCE 1
 #include "cli/metrics.h"
-#include "folder.h"
 #include "monitor/linux.h"
 #include "monitor/perf.h"
 #include "recording.h"
@@ -38,6 +39,7 @@ static const char *const files[] = {
 enum { N_FILES = sizeof files / sizeof *files };
 
 static struct pn_sample s;
+static char root[160]; /* of the made-up tree */
 
 static void check(double v, double low, double high)
 {

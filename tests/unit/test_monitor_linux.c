@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "folder.h"
+#include "monitor/facts.h"
 #include "monitor/files.h"
 #include "monitor/linux.h"
 #include "monitor/nvml.h"
@@ -492,6 +493,32 @@ static void hostile_controllers(void **state)
             fail_msg("%s is accepted", bad[i]);
 }
 
+/* ---- facts ---- */
+
+static void facts(void **state)
+{
+    (void)state;
+    struct pn_facts f;
+    pn_facts_read(root, &f);
+    assert_true(!*f.governor && !*f.large_pages && !*f.flags);
+    put("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "powersave\n");
+    put("sys/devices/system/cpu/cpu0/cpufreq/scaling_driver", "intel_pstate\n");
+    put("sys/devices/system/cpu/cpu0/cpufreq/energy_performance_preference", "balance_power\n");
+    put("sys/kernel/mm/transparent_hugepage/enabled", "always madvise [never]\n");
+    put("proc/cpuinfo", "processor\t: 0\nflags\t\t: fpu smep avx avx2 fma amx_int8 avx512_vnni sse2\n\nflags : avx\n");
+    pn_facts_read(root, &f);
+    assert_string_equal(f.governor, "powersave");
+    assert_string_equal(f.driver, "intel_pstate");
+    assert_string_equal(f.preference, "balance_power");
+    assert_string_equal(f.large_pages, "never");
+    assert_string_equal(f.flags, "avx avx2 fma amx_int8 avx512_vnni");
+    put("sys/kernel/mm/transparent_hugepage/enabled", "]x[never");
+    put("proc/cpuinfo", "processor\t: 0\nFeatures\t: fp asimd asimddp i8mm sve2 crc32");
+    pn_facts_read(root, &f);
+    assert_string_equal(f.large_pages, "");
+    assert_string_equal(f.flags, "asimd asimddp i8mm sve2");
+}
+
 /* ---- files ---- */
 
 static int listed[16], n_listed;
@@ -541,7 +568,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(load_and_clocks), TEST(other_processors), TEST(hostile_processors),  TEST(memory),
         TEST(energy),          TEST(sensors),          TEST(no_sensors),          TEST(cards),
-        TEST(nvidia),          TEST(controllers),      TEST(hostile_controllers), TEST(lists_and_numbers),
+        TEST(nvidia),          TEST(controllers),      TEST(hostile_controllers), TEST(lists_and_numbers), TEST(facts),
     };
     return cmocka_run_group_tests_name("monitor_linux", tests, NULL, NULL);
 }
