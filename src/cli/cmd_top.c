@@ -122,7 +122,7 @@ static int print_prometheus(const struct run *r)
 
 static int print_page(struct run *r)
 {
-    pn_page_clear(&r->page, pn_term_is(stdout) ? pn_term_width(stdout) : 100, pn_top_screen_is_ascii());
+    pn_page_clear(&r->page, pn_term_is(stdout) ? pn_term_width(stdout) : 120, pn_top_screen_is_ascii());
     pn_top_show(r->top, &r->page, 0);
     pn_page_print(&r->page, stdout);
     return PN_EXIT_DONE;

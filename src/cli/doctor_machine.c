@@ -19,7 +19,8 @@
 
 enum { N_PROMPT = 8, N_DECODE = 32 };
 static const char proof_model[] = "smollm2-135m:q4_0";
-static const double little = 1.5e9, slow = 0.6; /* bytes left; share of the speed that was expected */
+static const double little = 1.5e9;            /* bytes left */
+static const double slow = 0.6, stuck = 0.05; /* share of the speed that was expected; of the bandwidth, where nothing was */
 
 struct examination {
     int n;
@@ -249,6 +250,10 @@ static void prove(struct examination *e)
     struct pn_machine_check *c =
         add(e, "decoding", "%s with random weights on %s: %.0f tok/s, %.1f GB/s, %.0f %% of the %.1f GB/s that memory reaches now",
             proof_model, device, rate, bytes / 1e9, read > 0 ? 100 * bytes / read : 0, read / 1e9);
+    if (!e->has_limits && bytes < stuck * read)
+        advise(c, PN_MACHINE_ADVICE,
+               "decoding is far from what memory can do: threads wait for one that another program holds up",
+               "end programs that keep a core busy (`pantry top` shows the load), or use fewer threads");
     if (!e->has_limits)
         return;
     double expected = 1 / (stats.bytes_per_token / e->limits.decode + n_layer * e->limits.layer_seconds);

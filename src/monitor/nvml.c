@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { GRAPHICS = 0, ON_DIE = 0, INSUFFICIENT = 7 };
+enum { GRAPHICS = 0, ON_DIE = 0, INSUFFICIENT = 7, MEMORY_VERSION = 40 | 2 << 24 };
 /* Reasons for a lower clock that are a lack of power or heat: the cap, the hardware's slowdown, heat by software and
  * hardware, the power brake. */
 static const unsigned long long slowed = 0x4 | 0x8 | 0x20 | 0x40 | 0x80;
@@ -44,6 +44,7 @@ bool pn_nvml_open(struct pn_nvml *out, char why[PN_WHY])
         {"nvmlDeviceGetName", offsetof(struct pn_nvml, name), false},
         {"nvmlDeviceGetUtilizationRates", offsetof(struct pn_nvml, use), false},
         {"nvmlDeviceGetMemoryInfo", offsetof(struct pn_nvml, memory), false},
+        {"nvmlDeviceGetMemoryInfo_v2", offsetof(struct pn_nvml, memory2), true},
         {"nvmlDeviceGetPowerUsage", offsetof(struct pn_nvml, power), false},
         {"nvmlDeviceGetTemperature", offsetof(struct pn_nvml, temperature), false},
         {"nvmlDeviceGetClockInfo", offsetof(struct pn_nvml, clock), false},
@@ -102,6 +103,20 @@ static void read_processes(const struct pn_nvml *nvml, void *device, int gpu, st
     }
 }
 
+/* Without what the driver reserves, where it can tell that apart. */
+static void read_memory(const struct pn_nvml *nvml, void *device, struct pn_gpu *g)
+{
+    unsigned long long with[5] = {MEMORY_VERSION}, without[3] = {0};
+    g->total = g->used = NAN;
+    if (nvml->memory2 && nvml->memory2(device, with) == 0) {
+        g->total = (double)with[1];
+        g->used = (double)with[4];
+    } else if (nvml->memory(device, without) == 0) {
+        g->total = (double)without[0];
+        g->used = (double)without[2];
+    }
+}
+
 static double number(int code, double v)
 {
     return code == 0 ? v : NAN;
@@ -115,7 +130,7 @@ void pn_nvml_read(const struct pn_nvml *nvml, struct pn_sample *s)
         pn_sample_absent(s, PN_SUBJECT_GPU, "NVIDIA's driver does not answer (NVML error %d)", code);
     for (unsigned i = 0; i < n && s->n_gpus < PN_MAX_GPUS; i++) {
         unsigned use[2] = {0}, milliwatts = 0, celsius = 0, mhz = 0;
-        unsigned long long memory[3] = {0}, reasons = 0;
+        unsigned long long reasons = 0;
         char name[96] = "";
         void *d = NULL;
         if ((code = nvml->device(i, &d))) {
@@ -126,10 +141,8 @@ void pn_nvml_read(const struct pn_nvml *nvml, struct pn_sample *s)
         int used = nvml->use(d, use);
         g->load = number(used, use[0] / 100.0);
         g->memory_load = number(used, use[1] / 100.0);
-        int known = nvml->memory(d, memory);
-        g->total = number(known, (double)memory[0]);
-        g->used = number(known, (double)memory[2]);
-        known = nvml->power(d, &milliwatts);
+        read_memory(nvml, d, g);
+        int known = nvml->power(d, &milliwatts);
         g->watts = number(known, milliwatts * 1e-3);
         known = nvml->temperature(d, ON_DIE, &celsius);
         g->celsius = number(known, celsius);

@@ -13,7 +13,8 @@ struct pn_nvml {
     int (*device)(unsigned index, void **device);
     int (*name)(void *device, char *out, unsigned size);
     int (*use)(void *device, unsigned percent[2]); /* of the cores, of the memory */
-    int (*memory)(void *device, unsigned long long bytes[3]); /* total, free, used */
+    int (*memory)(void *device, unsigned long long bytes[3]);  /* total, free, used; the driver's own counts as used */
+    int (*memory2)(void *device, unsigned long long bytes[5]); /* version, total, reserved, free, used; NULL: too old */
     int (*power)(void *device, unsigned *milliwatts);
     int (*temperature)(void *device, int sensor, unsigned *celsius);
     int (*clock)(void *device, int kind, unsigned *mhz);

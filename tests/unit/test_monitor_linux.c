@@ -374,6 +374,13 @@ static int fake_memory(void *d, unsigned long long bytes[3])
     bytes[2] = 100;
     return is_second(d) ? 3 : 0;
 }
+static int fake_memory2(void *d, unsigned long long bytes[5])
+{
+    assert_int_equal(bytes[0], 40 | 2 << 24);
+    bytes[1] = 150;
+    bytes[4] = 70;
+    return is_second(d) ? 3 : 0;
+}
 static int fake_number(void *d, unsigned *v)
 {
     *v = 700500;
@@ -424,8 +431,12 @@ static void nvidia(void **state)
     close_to(s.gpu_process[0].bytes, 77);
     assert_int_equal(s.gpu_process[0].pid, 4294967295);
     fake.processes = NULL;
+    fake.memory2 = fake_memory2;
     pn_sample_clear(&s);
     pn_nvml_read(&fake, &s);
+    close_to(s.gpu[0].used, 70);
+    close_to(s.gpu[0].total, 150);
+    assert_true(isnan(s.gpu[1].used));
     assert_string_equal(s.why[PN_SUBJECT_GPU_PROCESSES], "NVIDIA's driver is too old");
 }
 
