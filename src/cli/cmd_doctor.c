@@ -128,10 +128,9 @@ static void put_machine_check(struct report *r, const struct pn_machine_check *c
             json_array_append_new(list, json_pack("{s:s, s:s, s:o, s:o}", "state", words[c->state], "where", c->name,
                                                   "what", pn_cli_json_text(c->what, strlen(c->what)), "mend",
                                                   pn_cli_json_text(c->mend, strlen(c->mend))));
-        json_array_append_new(r->checks,
-                              json_pack("{s:s, s:s, s:s, s:o, s:o}", "group", "machine", "check", c->name, "state",
-                                        words[c->state], "found", pn_cli_json_text(c->found, strlen(c->found)),
-                                        "findings", list));
+        json_array_append_new(r->checks, json_pack("{s:s, s:s, s:s, s:o, s:o}", "group", "machine", "check", c->name,
+                                                   "state", words[c->state], "found",
+                                                   pn_cli_json_text(c->found, strlen(c->found)), "findings", list));
         return;
     }
     printf("  %-12s %-8s ", c->name, words[c->state]);
@@ -176,7 +175,8 @@ static int put_sum(const struct report *r)
 {
     if (r->checks) {
         json_t *v = json_pack("{s:b, s:I, s:I, s:I, s:I, s:O}", "ok", r->wrong == 0, "wrong", (json_int_t)r->wrong,
-                              "advice", (json_int_t)r->advice, "leftover", (json_int_t)r->others, "fixed", (json_int_t)r->fixed, "checks", r->checks);
+                              "advice", (json_int_t)r->advice, "leftover", (json_int_t)r->others, "fixed",
+                              (json_int_t)r->fixed, "checks", r->checks);
         int status = pn_cli_put_json(v);
         return status != PN_EXIT_DONE || r->wrong == 0 ? status : PN_EXIT_FAILED;
     }
@@ -219,9 +219,12 @@ const struct pn_command pn_cmd_doctor = {
     .usage = "[--machine] [--store] [--quick] [--fix] [--json]",
     .summary = "examine the machine and the model store, and say what mends them",
     .about =
-        "Examines the machine: which device runs models and why, instruction sets, memory and its limits, large pages,\n"
-        "clocks, throttling, swap, the bandwidth, a proof that decoding is as fast as expected (a few seconds, not with\n"
-        "--quick), and whether a service runs. Then the store: its folders and permissions, every manifest, that each file\n"
+        "Examines the machine: which device runs models and why, instruction sets, memory and its limits, large "
+        "pages,\n"
+        "clocks, throttling, swap, the bandwidth, a proof that decoding is as fast as expected (a few seconds, not "
+        "with\n"
+        "--quick), and whether a service runs. Then the store: its folders and permissions, every manifest, that each "
+        "file\n"
         "of a model is there with its size and its SHA-256 (--quick: its size), unfinished downloads and what other\n"
         "interrupted commands left. For each finding it prints what is wrong, where, and what mends it. Advice costs\n"
         "speed, leftovers take space; the exit status is 0 only if nothing is wrong.",

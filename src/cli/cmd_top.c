@@ -23,8 +23,8 @@ struct chosen {
 };
 
 static const struct pn_option table[] = {
-    PN_OPT_FLOAT("interval", "S", offsetof(struct chosen, interval), 0.1, 3600, "seconds between two samples (default: 1)",
-                 .letter = 'i'),
+    PN_OPT_FLOAT("interval", "S", offsetof(struct chosen, interval), 0.1, 3600,
+                 "seconds between two samples (default: 1)", .letter = 'i'),
     PN_OPT_FLAG("once", offsetof(struct chosen, once), "print one sample and leave",
                 .more = "Rates are those of one interval, which it waits for."),
     PN_OPT_INT("count", "N", offsetof(struct chosen, count), 1, 1000000000, "print N samples and leave", .letter = 'n'),
@@ -58,8 +58,8 @@ static void find_limit(struct pn_top *top)
     top->limit = NAN;
     if (!pn_store_private_file("machine.json", &path, &err))
         root = json_load_file(path, JSON_REJECT_DUPLICATES, NULL);
-    json_array_foreach(json_object_get(root, "limits"), i, row) if (pn_limits_read(row, &limits) &&
-                                                                   !(limits.read <= top->limit)) top->limit = limits.read;
+    json_array_foreach(json_object_get(root, "limits"), i,
+                       row) if (pn_limits_read(row, &limits) && !(limits.read <= top->limit)) top->limit = limits.read;
     top->measured = !isnan(top->limit);
     if (!top->measured && strncmp(top->sample.machine, "Apple", 5) == 0 &&
         !pn_chip_find(top->sample.machine, &chip, &err))
@@ -289,7 +289,8 @@ const struct pn_command pn_cmd_top = {
     .usage = "[--once | --json | --prometheus] [--interval S]",
     .summary = "watch this machine, and the models and requests of a running service",
     .about =
-        "Shows, once per interval, the load and clocks of the processor, memory, its bandwidth and the share of what it\n"
+        "Shows, once per interval, the load and clocks of the processor, memory, its bandwidth and the share of what "
+        "it\n"
         "can reach, GPUs, power, temperatures and fans, and, of the service at PANTRY_HOST or 127.0.0.1:11434, its\n"
         "models, requests and tokens per second. What this system does not tell is listed with the reason. Nothing\n"
         "needs root, but some counters may. Without a terminal it prints one sample.",

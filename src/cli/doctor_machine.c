@@ -19,8 +19,9 @@
 
 enum { N_PROMPT = 8, N_DECODE = 32 };
 static const char proof_model[] = "smollm2-135m:q4_0";
-static const double little = 1.5e9;            /* bytes left */
-static const double slow = 0.6, stuck = 0.05; /* share of the speed that was expected; of the bandwidth, where nothing was */
+static const double little = 1.5e9; /* bytes left */
+static const double slow = 0.6,
+                    stuck = 0.05; /* share of the speed that was expected; of the bandwidth, where nothing was */
 
 struct examination {
     int n;
@@ -62,12 +63,14 @@ static void examine_device(struct examination *e)
     struct pantry_error err = {0};
     pantry_model *model;
     if (pantry_model_outline(proof_model, NULL, &model, &err)) {
-        advise(add(e, "device", "no device runs models"), PN_MACHINE_WRONG, err.text, "report this with `pantry version`");
+        advise(add(e, "device", "no device runs models"), PN_MACHINE_WRONG, err.text,
+               "report this with `pantry version`");
         return;
     }
     pantry_model_info(model, &info, NULL);
     snprintf(e->device, sizeof e->device, "%s", info.device);
-    struct pn_machine_check *c = add(e, "device", "%s runs all layers, the only kind of device of this version", info.device);
+    struct pn_machine_check *c =
+        add(e, "device", "%s runs all layers, the only kind of device of this version", info.device);
     pantry_model_free(model);
     if (strstr(e->device, "generic"))
         advise(c, PN_MACHINE_ADVICE, "this processor has no vector instructions that pantry knows, so models are slow",
@@ -78,14 +81,14 @@ static void examine_processor(struct examination *e)
 {
     const struct pn_sample *s = e->sample;
     int cores = pn_os_physical_cores(), usable = pn_os_processors();
-    struct pn_machine_check *c =
-        add(e, "processor", "%s: %d core%s, %d hardware thread%s may be used%s%.200s", *s->machine ? s->machine : "unknown",
-            cores, cores == 1 ? "" : "s", usable, usable == 1 ? "" : "s", *e->facts.flags ? "; it has " : "",
-            e->facts.flags);
+    struct pn_machine_check *c = add(e, "processor", "%s: %d core%s, %d hardware thread%s may be used%s%.200s",
+                                     *s->machine ? s->machine : "unknown", cores, cores == 1 ? "" : "s", usable,
+                                     usable == 1 ? "" : "s", *e->facts.flags ? "; it has " : "", e->facts.flags);
     if (s->n_cores > usable) {
         char what[128];
         snprintf(what, sizeof what, "this process may use %d of the %d hardware threads", usable, s->n_cores);
-        advise(c, PN_MACHINE_ADVICE, what, "raise the control group's processor time (cpu.max) or the affinity (taskset)");
+        advise(c, PN_MACHINE_ADVICE, what,
+               "raise the control group's processor time (cpu.max) or the affinity (taskset)");
     }
 }
 
@@ -109,11 +112,12 @@ static void examine_memory(struct examination *e)
     if (m->group_limit < m->total)
         end += snprintf(limit, sizeof limit, ", at most %s by control groups", pn_cli_bytes(&a, m->group_limit));
     if (m->addresses != UINT64_MAX)
-        snprintf(end, sizeof limit - (size_t)(end - limit), ", %s of addresses (ulimit)", pn_cli_bytes(&b, m->addresses));
+        snprintf(end, sizeof limit - (size_t)(end - limit), ", %s of addresses (ulimit)",
+                 pn_cli_bytes(&b, m->addresses));
     uint64_t left = m->available < m->group_left ? m->available : m->group_left;
-    struct pn_machine_check *check =
-        add(e, "memory", "%s, of which %s are free for models%s", m->total == UINT64_MAX ? "unknown" : pn_cli_bytes(&a, m->total),
-            left == UINT64_MAX ? "unknown" : pn_cli_bytes(&c, left), limit);
+    struct pn_machine_check *check = add(e, "memory", "%s, of which %s are free for models%s",
+                                         m->total == UINT64_MAX ? "unknown" : pn_cli_bytes(&a, m->total),
+                                         left == UINT64_MAX ? "unknown" : pn_cli_bytes(&c, left), limit);
     if (left != UINT64_MAX && (double)left < little)
         advise(check, PN_MACHINE_ADVICE, "little memory is left, so that only small models run",
                "end programs that use much memory, or raise the limit");
@@ -125,9 +129,10 @@ static void examine_swap(struct examination *e)
     struct pn_number a, b;
     if (isnan(s->swap_used))
         return;
-    struct pn_machine_check *c = s->swap_total > 0 ? add(e, "swap", "%s of %s are used", pn_cli_bytes(&a, (uint64_t)s->swap_used),
-                                                         pn_cli_bytes(&b, (uint64_t)s->swap_total))
-                                                   : add(e, "swap", "none");
+    struct pn_machine_check *c = s->swap_total > 0
+                                     ? add(e, "swap", "%s of %s are used", pn_cli_bytes(&a, (uint64_t)s->swap_used),
+                                           pn_cli_bytes(&b, (uint64_t)s->swap_total))
+                                     : add(e, "swap", "none");
     if (s->pressure > 0.05 || s->pressure_level >= 2)
         advise(c, PN_MACHINE_ADVICE, "programs wait for memory: models that do not fit are read again and again",
                "use a smaller model or context (`pantry fit`), or end other programs");
@@ -150,7 +155,8 @@ static void examine_clock(struct examination *e)
 {
     const struct pn_facts *f = &e->facts;
     const struct pn_sample *s = e->sample;
-    bool chooses = strstr(f->driver, "pstate") != NULL; /* there `powersave` is the usual governor, which speeds up too */
+    bool chooses =
+        strstr(f->driver, "pstate") != NULL; /* there `powersave` is the usual governor, which speeds up too */
     struct pn_machine_check *c;
     if (*f->governor)
         c = add(e, "clock", "governor %s%s%s%s%s", f->governor, *f->driver ? " of " : "", f->driver,
@@ -158,7 +164,8 @@ static void examine_clock(struct examination *e)
     else
         c = add(e, "clock", "%s", *s->why[PN_SUBJECT_CLOCK] ? s->why[PN_SUBJECT_CLOCK] : s->source[PN_SUBJECT_CLOCK]);
     if ((strcmp(f->governor, "powersave") == 0 && !chooses) || strcmp(f->preference, "power") == 0)
-        advise(c, PN_MACHINE_ADVICE, "the processor is set to save power", "sudo cpupower frequency-set -g performance");
+        advise(c, PN_MACHINE_ADVICE, "the processor is set to save power",
+               "sudo cpupower frequency-set -g performance");
     c = add(e, "throttling", "%s", *s->why[PN_SUBJECT_THROTTLE] ? s->why[PN_SUBJECT_THROTTLE] : "none");
     if (s->throttled > 0) {
         snprintf(c->found, sizeof c->found, "%.3g %s", s->throttled, s->source[PN_SUBJECT_THROTTLE]);
@@ -203,7 +210,8 @@ static void examine_bandwidth(struct examination *e)
 }
 
 /* Decodes with random weights. */
-static pantry_status decode(struct pantry_stats *stats, int *n_layer, char *device, size_t size, struct pantry_error *err)
+static pantry_status decode(struct pantry_stats *stats, int *n_layer, char *device, size_t size,
+                            struct pantry_error *err)
 {
     struct pantry_session_options so = pantry_session_options_default();
     struct pantry_generate_options o = pantry_generate_options_default();
@@ -243,12 +251,14 @@ static void prove(struct examination *e)
     char device[256];
     int n_layer = 0;
     if (decode(&stats, &n_layer, device, sizeof device, &err)) {
-        advise(add(e, "decoding", "failed"), PN_MACHINE_WRONG, err.text, "mend what the sentence names; it needs 90 MB of TMPDIR");
+        advise(add(e, "decoding", "failed"), PN_MACHINE_WRONG, err.text,
+               "mend what the sentence names; it needs 90 MB of TMPDIR");
         return;
     }
     double rate = pn_cli_decode_rate(&stats), bytes = rate * stats.bytes_per_token, read = pantry_read_bandwidth(0);
     struct pn_machine_check *c =
-        add(e, "decoding", "%s with random weights on %s: %.0f tok/s, %.1f GB/s, %.0f %% of the %.1f GB/s that memory reaches now",
+        add(e, "decoding",
+            "%s with random weights on %s: %.0f tok/s, %.1f GB/s, %.0f %% of the %.1f GB/s that memory reaches now",
             proof_model, device, rate, bytes / 1e9, read > 0 ? 100 * bytes / read : 0, read / 1e9);
     if (!e->has_limits && bytes < stuck * read)
         advise(c, PN_MACHINE_ADVICE,

@@ -1,8 +1,8 @@
 /* The screen of `pantry top`: see top_screen.h.
  *
  * Handlers only write the number of the signal into a pipe, which the wait for keys reads too. So no signal is missed,
- * and curses is only called outside of handlers. A second signal of a kind ends the program at once, for a terminal that
- * takes no more output. */
+ * and curses is only called outside of handlers. A second signal of a kind ends the program at once, for a terminal
+ * that takes no more output. */
 #define _DEFAULT_SOURCE  1
 #define _DARWIN_C_SOURCE 1
 #define _XOPEN_SOURCE    700
@@ -106,8 +106,8 @@ static void start_colours(void)
     if ((no_color && *no_color) || !has_colors() || start_color() == ERR)
         return;
     short background = use_default_colors() == OK ? -1 : COLOR_BLACK;
-    static const short colours[PN_N_TONES] = {[PN_TONE_LOW] = COLOR_GREEN, [PN_TONE_MIDDLE] = COLOR_YELLOW,
-                                              [PN_TONE_HIGH] = COLOR_RED};
+    static const short colours[PN_N_TONES] = {
+        [PN_TONE_LOW] = COLOR_GREEN, [PN_TONE_MIDDLE] = COLOR_YELLOW, [PN_TONE_HIGH] = COLOR_RED};
     for (short i = PN_TONE_LOW; i < PN_N_TONES; i++)
         init_pair(i, colours[i], background);
 }
@@ -157,7 +157,8 @@ void pn_top_screen_size(int *columns, int *lines)
 
 static attr_t attribute_of(enum pn_tone tone)
 {
-    static const attr_t attributes[PN_N_TONES] = {[PN_TONE_DIM] = A_DIM, [PN_TONE_BOLD] = A_BOLD, [PN_TONE_HIGH] = A_BOLD};
+    static const attr_t attributes[PN_N_TONES] = {
+        [PN_TONE_DIM] = A_DIM, [PN_TONE_BOLD] = A_BOLD, [PN_TONE_HIGH] = A_BOLD};
     return attributes[tone] | (tone >= PN_TONE_LOW ? (attr_t)COLOR_PAIR(tone) : 0);
 }
 

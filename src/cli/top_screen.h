@@ -16,7 +16,8 @@ enum pn_key {
 
 /* False: this terminal cannot do it (TERM=dumb, unknown, or standard input or output is not a terminal). */
 bool pn_top_screen_open(void);
-/* Restores the terminal. Afterwards pn_top_screen_end tells whether a signal wanted the end, and ends the process by it. */
+/* Restores the terminal. Afterwards pn_top_screen_end tells whether a signal wanted the end, and ends the process by
+ * it. */
 void pn_top_screen_close(void);
 void pn_top_screen_end(void);
 void pn_top_screen_size(int *columns, int *lines);

@@ -33,8 +33,9 @@ static void forget(struct pn_top_service *s, enum pn_presence presence)
 {
     memset(s, 0, sizeof *s);
     s->presence = presence;
-    double *const numbers[] = {&s->running, &s->requests,  &s->failed,       &s->made,         &s->read,     &s->cached,
-                               &s->made_rate, &s->read_rate, &s->cached_share, &s->disk_lookups, &s->disk_hits};
+    double *const numbers[] = {&s->running,      &s->requests,     &s->failed,    &s->made,
+                               &s->read,         &s->cached,       &s->made_rate, &s->read_rate,
+                               &s->cached_share, &s->disk_lookups, &s->disk_hits};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         *numbers[i] = NAN;
 }

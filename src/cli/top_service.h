@@ -17,11 +17,11 @@ struct pn_top_service {
     char url[PN_URL_MAX], version[32];
     char why[256]; /* what is not known, and why; "": all is known */
     double running, requests, failed;
-    double made, read, cached;       /* tokens of answers, and of prompts that were read and that were cached */
-    double made_rate, read_rate;     /* per second; NAN: not two looks yet */
-    double cached_share;             /* of the tokens of all prompts; NAN: none yet */
-    double disk_lookups, disk_hits;  /* of prompts on disk */
-    int n_models, n_more;            /* n_more: beyond PN_TOP_MODELS */
+    double made, read, cached;      /* tokens of answers, and of prompts that were read and that were cached */
+    double made_rate, read_rate;    /* per second; NAN: not two looks yet */
+    double cached_share;            /* of the tokens of all prompts; NAN: none yet */
+    double disk_lookups, disk_hits; /* of prompts on disk */
+    int n_models, n_more;           /* n_more: beyond PN_TOP_MODELS */
     struct pn_top_model model[PN_TOP_MODELS];
 };
 

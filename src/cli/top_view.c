@@ -6,7 +6,17 @@
 #include <math.h>
 #include <string.h>
 
-enum { LABEL = 11, BAR = 16, CORE_BAR = 5, CORE_CELL = 15, CHART_MOST = 8, CHART_LEAST = 3, MOST_PRINTED_CORES = 32, TALL = 40, WIDE = 100 };
+enum {
+    LABEL = 11,
+    BAR = 16,
+    CORE_BAR = 5,
+    CORE_CELL = 15,
+    CHART_MOST = 8,
+    CHART_LEAST = 3,
+    MOST_PRINTED_CORES = 32,
+    TALL = 40,
+    WIDE = 100
+};
 
 /* ---- pieces ---- */
 
@@ -152,7 +162,10 @@ static void show_bandwidth(const struct pn_top *t, struct pn_page *p)
     label(p, "bandwidth");
     pn_page_bar(p, share, BAR);
     percent(p, share);
-    pn_page_put(p, PN_TONE_PLAIN, "  %s%.1f", s->rate_at_least ? "≥ " : s->rate_estimated ? "≈ " : "",
+    pn_page_put(p, PN_TONE_PLAIN, "  %s%.1f",
+                s->rate_at_least    ? "≥ "
+                : s->rate_estimated ? "≈ "
+                                    : "",
                 s->memory_rate / 1e9);
     if (!isnan(t->limit))
         pn_page_put(p, PN_TONE_PLAIN, " of %.1f", t->limit / 1e9);
@@ -346,9 +359,9 @@ static void show_charts(const struct pn_top *t, struct pn_page *p, int lines)
         enum pn_top_figure figure;
         const char *name, *unit;
         double scale, most; /* most: of the unit; 0: the greatest value */
-    } charts[] = {{PN_TOP_LOAD, "processor", "%", 100, 1},         {PN_TOP_TOKENS, "tokens", "tok/s", 1, 0},
-                  {PN_TOP_RATE, "bandwidth", "GB/s", 1e-9, 0},     {PN_TOP_GPU, "GPU", "%", 100, 1},
-                  {PN_TOP_WATTS, "power", "W", 1, 0},              {PN_TOP_MEMORY, "memory", "%", 100, 1}};
+    } charts[] = {{PN_TOP_LOAD, "processor", "%", 100, 1},     {PN_TOP_TOKENS, "tokens", "tok/s", 1, 0},
+                  {PN_TOP_RATE, "bandwidth", "GB/s", 1e-9, 0}, {PN_TOP_GPU, "GPU", "%", 100, 1},
+                  {PN_TOP_WATTS, "power", "W", 1, 0},          {PN_TOP_MEMORY, "memory", "%", 100, 1}};
     int shown = 0, n_charts = sizeof charts / sizeof *charts;
     bool has[PN_TOP_N_FIGURES];
     for (int i = 0; i < n_charts; i++) {

@@ -6,7 +6,15 @@
 #include "cli/top_service.h"
 #include "monitor/sample.h"
 
-enum pn_top_figure { PN_TOP_LOAD, PN_TOP_MEMORY, PN_TOP_RATE, PN_TOP_GPU, PN_TOP_WATTS, PN_TOP_TOKENS, PN_TOP_N_FIGURES };
+enum pn_top_figure {
+    PN_TOP_LOAD,
+    PN_TOP_MEMORY,
+    PN_TOP_RATE,
+    PN_TOP_GPU,
+    PN_TOP_WATTS,
+    PN_TOP_TOKENS,
+    PN_TOP_N_FIGURES
+};
 
 struct pn_top {
     struct pn_sample sample;

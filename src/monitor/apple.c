@@ -7,7 +7,7 @@
 #include <string.h>
 
 enum { GPU = 'G' - 'A' };
-static const double last_bucket = 32; /* GB/s of a requestor's last state */
+static const double last_bucket = 32;  /* GB/s of a requestor's last state */
 static const double most_joules = 1e7; /* of one interval: anything above is a broken counter */
 
 /* ---- clocks ---- */
@@ -135,7 +135,8 @@ static bool is_energy(const char *group)
 
 bool pn_apple_wants(const char *group, const char *subgroup)
 {
-    return is_energy(group) || (strcmp(group, "CPU Stats") == 0 && strcmp(subgroup, "CPU Core Performance States") == 0) ||
+    return is_energy(group) ||
+           (strcmp(group, "CPU Stats") == 0 && strcmp(subgroup, "CPU Core Performance States") == 0) ||
            (strcmp(group, "GPU Stats") == 0 && strcmp(subgroup, "GPU Performance States") == 0) ||
            (strcmp(group, "AMC Stats") == 0 && strcmp(subgroup, "Perf Counters") == 0) ||
            (is_pmp(group) && (strcmp(subgroup, "DCS BW") == 0 || strcmp(subgroup, "DRAM BW") == 0));
@@ -143,7 +144,8 @@ bool pn_apple_wants(const char *group, const char *subgroup)
 
 /* ---- energy ---- */
 
-/* "EACC_CPU", "PACC0_CPU" (up to the M4) and "PCPU", "MCPU1" (M5) are whole clusters; PACC_3 is a core, PCPM a fabric. */
+/* "EACC_CPU", "PACC0_CPU" (up to the M4) and "PCPU", "MCPU1" (M5) are whole clusters; PACC_3 is a core, PCPM a fabric.
+ */
 static bool is_cluster_energy(const char *name)
 {
     if (!*name || !strchr("EPMS", *name))
@@ -218,8 +220,8 @@ static void add_amc(struct pn_apple *a, const struct pn_channel *c)
     static const struct {
         const char *tail;
         int column; /* of bytes */
-    } tails[] = {{"DCS RD/WR + RD/WR", 2}, {"DCS RD/WR/RDWR", 2}, {"DCS RD/WR", 2}, {"DCS RDWR", 2}, {"DCS RD+WR", 2},
-                 {"DCS RD", 0},            {"DCS WR", 1}};
+    } tails[] = {{"DCS RD/WR + RD/WR", 2}, {"DCS RD/WR/RDWR", 2}, {"DCS RD/WR", 2}, {"DCS RDWR", 2},
+                 {"DCS RD+WR", 2},         {"DCS RD", 0},         {"DCS WR", 1}};
     if (c->n_states || c->value < 0) /* INT64_MIN where macOS 27 does not fill it in */
         return;
     for (size_t i = 0; i < sizeof tails / sizeof *tails; i++) {

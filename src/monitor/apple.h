@@ -1,8 +1,8 @@
-/* What Apple's counters mean: the names, units and tables of IOReport, the SMC and the IORegistry, without the calls that
- * read them (os_darwin.c). So all of it is tested on any system from recordings (tests/unit/test_monitor_apple.c).
+/* What Apple's counters mean: the names, units and tables of IOReport, the SMC and the IORegistry, without the calls
+ * that read them (os_darwin.c). So all of it is tested on any system from recordings (tests/unit/test_monitor_apple.c).
  *
- * Channel names after https://github.com/kennss/SiliconScope/blob/main/docs/ioreport-channels.md (M1 Max, M3 Max, M4 Max,
- * M5 Max) and https://github.com/vladkens/macmon (M1 to M5, Ultra). */
+ * Channel names after https://github.com/kennss/SiliconScope/blob/main/docs/ioreport-channels.md (M1 Max, M3 Max, M4
+ * Max, M5 Max) and https://github.com/vladkens/macmon (M1 to M5, Ultra). */
 #ifndef PN_MONITOR_APPLE_H
 #define PN_MONITOR_APPLE_H
 
@@ -57,7 +57,7 @@ enum pn_apple_part {
 
 struct pn_apple {
     /* what does not change */
-    struct pn_steps steps[26]; /* by the letter of the kind of core: E, P, M, S; G is the GPU */
+    struct pn_steps steps[26];                /* by the letter of the kind of core: E, P, M, S; G is the GPU */
     double idle_watts, busy_watts, busy_rate; /* of DRAM, measured once: see pn_apple_calibrate; NAN: not */
     /* one sample */
     double joules[PN_APPLE_N_PARTS];
@@ -72,8 +72,8 @@ struct pn_apple {
 
 /* Nothing known yet. */
 void pn_apple_new(struct pn_apple *a);
-/* A table of the IORegistry (voltage-states5-sram...): pairs of 32 bits, clock and voltage, in Hz up to the M3 and in kHz
- * for the cores since. */
+/* A table of the IORegistry (voltage-states5-sram...): pairs of 32 bits, clock and voltage, in Hz up to the M3 and in
+ * kHz for the cores since. */
 void pn_apple_table(struct pn_apple *a, char kind, const uint8_t *bytes, size_t n);
 /* Whether a channel is worth a subscription. */
 bool pn_apple_wants(const char *group, const char *subgroup);

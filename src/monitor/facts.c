@@ -18,7 +18,8 @@ static void chosen_of(const char *text, char *out, size_t size)
 
 static bool is_wanted(const char *word, size_t n)
 {
-    static const char *const names[] = {"avx", "fma", "f16c", "amx", "asimd", "neon", "sve", "sme", "i8mm", "bf16", "sdot"};
+    static const char *const names[] = {"avx", "fma", "f16c", "amx",  "asimd", "neon",
+                                        "sve", "sme", "i8mm", "bf16", "sdot"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         size_t m = strlen(names[i]);
         bool part = n > m && word[m] >= 'a' && word[m] <= 'z' && names[i][0] != 'a'; /* smep is not of sme */

@@ -15,19 +15,19 @@ enum { STAT_SIZE = 256 << 10, FIELDS = 8, IDLE = 3, IO_WAIT = 4, MAX_CLUSTER_NAM
 
 struct processor {
     const char *root;
-    char *text;                 /* of /proc/stat */
+    char *text; /* of /proc/stat */
     uint64_t busy[PN_MAX_CORES], all[PN_MAX_CORES];
-    bool seen[PN_MAX_CORES];    /* in the sample before */
-    int kind[PN_MAX_CORES];     /* of cores: 1 fast, 2 slow on hybrid machines, else 0 */
+    bool seen[PN_MAX_CORES]; /* in the sample before */
+    int kind[PN_MAX_CORES];  /* of cores: 1 fast, 2 slow on hybrid machines, else 0 */
     int package[PN_MAX_CORES];
     double capacity[PN_MAX_CORES];
     bool first_of_package[PN_MAX_CORES];
-    bool known[PN_MAX_CORES];   /* the four above */
+    bool known[PN_MAX_CORES]; /* the four above */
     bool many_packages, many_capacities;
     double package0, capacity0; /* of the first core that was seen */
     double throttles;           /* counted until now; NAN: none before */
     double most_hz[PN_MAX_CORES];
-    bool use_cpuinfo;           /* cpufreq is absent */
+    bool use_cpuinfo; /* cpufreq is absent */
 };
 
 struct marking {

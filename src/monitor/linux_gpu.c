@@ -124,8 +124,14 @@ static void drm_read(void *state, struct pn_sample *s)
     struct drm *d = state;
     for (int i = 0; i < d->n && s->n_gpus < PN_MAX_GPUS; i++) {
         struct pn_gpu *g = &s->gpu[s->n_gpus++];
-        *g = (struct pn_gpu){.load = NAN, .hz = NAN, .watts = NAN, .celsius = NAN, .used = NAN, .total = NAN,
-                             .memory_load = NAN, .throttled = NAN};
+        *g = (struct pn_gpu){.load = NAN,
+                             .hz = NAN,
+                             .watts = NAN,
+                             .celsius = NAN,
+                             .used = NAN,
+                             .total = NAN,
+                             .memory_load = NAN,
+                             .throttled = NAN};
         snprintf(g->name, sizeof g->name, "%s", d->card[i].name);
         if (d->card[i].amd)
             read_amd(d, &d->card[i], g);

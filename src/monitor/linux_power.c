@@ -1,7 +1,7 @@
 /* Linux: energy counters of processors (powercap, RAPL) and sensors (hwmon).
  *
- * Documentation/power/powercap/powercap.rst and Documentation/hwmon/sysfs-interface.rst: microjoules that wrap around at
- * max_energy_range_uj, thousandths of a degree, turns per minute, microwatts. */
+ * Documentation/power/powercap/powercap.rst and Documentation/hwmon/sysfs-interface.rst: microjoules that wrap around
+ * at max_energy_range_uj, thousandths of a degree, turns per minute, microwatts. */
 #include "monitor/linux.h"
 
 #include "monitor/files.h"
@@ -134,7 +134,8 @@ static bool add_input(struct hwmon *h, const char *folder, const char *chip, con
         return false;
     for (int k = 0; k < N_KINDS; k++) {
         size_t prefix = strlen(kinds[k].prefix), digits = strspn(file + prefix, "0123456789");
-        if (strncmp(file, kinds[k].prefix, prefix) != 0 || !digits || strcmp(file + prefix + digits, kinds[k].tail) != 0)
+        if (strncmp(file, kinds[k].prefix, prefix) != 0 || !digits ||
+            strcmp(file + prefix + digits, kinds[k].tail) != 0)
             continue;
         struct input *in = &h->input[h->n];
         pn_path(path, "%s/%s", folder, file);

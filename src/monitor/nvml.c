@@ -85,8 +85,7 @@ static void read_processes(const struct pn_nvml *nvml, void *device, int gpu, st
     }
     int code = nvml->processes(device, &n, rows);
     if (code) {
-        pn_sample_absent(s, PN_SUBJECT_GPU_PROCESSES,
-                         code == INSUFFICIENT ? "more than %d processes" : "NVML error %d",
+        pn_sample_absent(s, PN_SUBJECT_GPU_PROCESSES, code == INSUFFICIENT ? "more than %d processes" : "NVML error %d",
                          code == INSUFFICIENT ? PN_MAX_GPU_PROCESSES : code);
         return;
     }

@@ -12,7 +12,7 @@ struct pn_nvml {
     int (*count)(unsigned *n);
     int (*device)(unsigned index, void **device);
     int (*name)(void *device, char *out, unsigned size);
-    int (*use)(void *device, unsigned percent[2]); /* of the cores, of the memory */
+    int (*use)(void *device, unsigned percent[2]);             /* of the cores, of the memory */
     int (*memory)(void *device, unsigned long long bytes[3]);  /* total, free, used; the driver's own counts as used */
     int (*memory2)(void *device, unsigned long long bytes[5]); /* version, total, reserved, free, used; NULL: too old */
     int (*power)(void *device, unsigned *milliwatts);

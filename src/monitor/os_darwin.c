@@ -82,7 +82,10 @@ struct calls {
     int64_t (*residency)(ref channel, int i);
 };
 
-#define F(library_, symbol_, member_) {offsetof(struct calls, library_), symbol_, offsetof(struct calls, member_)}
+#define F(library_, symbol_, member_)                                                                                  \
+    {                                                                                                                  \
+        offsetof(struct calls, library_), symbol_, offsetof(struct calls, member_)                                     \
+    }
 static const struct {
     size_t library;
     const char *symbol;
@@ -162,7 +165,7 @@ struct mac {
     char key[MAX_KEYS][5];
     int n_fans;
     ref hid;
-    int thermal; /* token of notify(3); -1: none */
+    int thermal;          /* token of notify(3); -1: none */
     uint64_t *busy, *all; /* of host_processor_info, where IOReport has no cores */
     unsigned n_ticks;
     char gpu[64];
@@ -521,9 +524,9 @@ static void read_memory(struct pn_sample *s)
     size_t n = sizeof swap;
     uint64_t total = sysctl_number("hw.memsize"), level = sysctl_number("kern.memorystatus_vm_pressure_level");
     if (host_statistics64(mach_host_self(), HOST_VM_INFO64, (host_info64_t)&vm, &count) == KERN_SUCCESS && total) {
-        struct pn_apple_pages pages = {vm.active_count,          vm.inactive_count,  vm.wire_count,
-                                       vm.speculative_count,     vm.compressor_page_count,
-                                       vm.purgeable_count,       vm.external_page_count};
+        struct pn_apple_pages pages = {vm.active_count,       vm.inactive_count,        vm.wire_count,
+                                       vm.speculative_count,  vm.compressor_page_count, vm.purgeable_count,
+                                       vm.external_page_count};
         s->memory_total = (double)total;
         s->memory_used = pn_apple_used(&pages, (uint64_t)vm_page_size);
         s->memory_available = s->memory_total - s->memory_used;
@@ -553,8 +556,13 @@ static void take_gpu(struct mac *m, unsigned service, void *user)
     }
     struct pn_gpu *g = &s->gpu[s->n_gpus++];
     double load = number_in(c, statistics, "Device Utilization %");
-    *g = (struct pn_gpu){.load = m->apple.gpu_load, .hz = m->apple.gpu_hz, .watts = NAN, .celsius = m->apple.hottest[1],
-                         .memory_load = NAN, .throttled = NAN, .total = s->memory_total};
+    *g = (struct pn_gpu){.load = m->apple.gpu_load,
+                         .hz = m->apple.gpu_hz,
+                         .watts = NAN,
+                         .celsius = m->apple.hottest[1],
+                         .memory_load = NAN,
+                         .throttled = NAN,
+                         .total = s->memory_total};
     if (isnan(g->load) && load >= 0 && load <= 100)
         g->load = load / 100;
     g->used = number_in(c, statistics, "In use system memory");

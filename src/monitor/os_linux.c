@@ -90,8 +90,8 @@ static void uncore_read(void *state, struct pn_sample *s)
 static const struct pn_source uncore = {"uncore", uncore_open, uncore_read, uncore_close};
 
 const struct pn_source *const pn_sources[] = {
-    &pn_source_processor, &pn_source_memory, &uncore, &pn_source_nvml, &pn_source_drm, &pn_source_rapl,
-    &pn_source_hwmon,     NULL};
+    &pn_source_processor, &pn_source_memory, &uncore,          &pn_source_nvml,
+    &pn_source_drm,       &pn_source_rapl,   &pn_source_hwmon, NULL};
 
 #else
 typedef int pn_monitor_os_linux_is_empty; /* ISO C wants a declaration */

@@ -23,10 +23,14 @@ static const struct {
     double bytes; /* per count, where the event has no scale */
     bool writes;
 } wanted[] = {
-    {"uncore_imc", "cas_count_read", true, 64, false},     {"uncore_imc", "cas_count_write", true, 64, true},
-    {"uncore_imc", "data_reads", true, 64, false},         {"uncore_imc", "data_writes", true, 64, true},
-    {"uncore_imc_free_running", "data_read", true, 64, false}, {"uncore_imc_free_running", "data_write", true, 64, true},
-    {"amd_umc", "event=0x0a,rdwrmask=0x1", false, 64, false}, {"amd_umc", "event=0x0a,rdwrmask=0x2", false, 64, true},
+    {"uncore_imc", "cas_count_read", true, 64, false},
+    {"uncore_imc", "cas_count_write", true, 64, true},
+    {"uncore_imc", "data_reads", true, 64, false},
+    {"uncore_imc", "data_writes", true, 64, true},
+    {"uncore_imc_free_running", "data_read", true, 64, false},
+    {"uncore_imc_free_running", "data_write", true, 64, true},
+    {"amd_umc", "event=0x0a,rdwrmask=0x1", false, 64, false},
+    {"amd_umc", "event=0x0a,rdwrmask=0x2", false, 64, true},
 };
 
 /* Puts `value` into the bits of a format such as "config1:0-7,32-35". */

@@ -15,8 +15,7 @@ struct number {
 static const struct number machine_numbers[] = {
     {"seconds", NULL, NULL, OF(pn_sample, seconds)},
     {"load", "load_ratio", "Load of all processor cores", OF(pn_sample, load)},
-    {"throttled", "throttled", "0 unless heat or power slow the processor down",
-     OF(pn_sample, throttled)},
+    {"throttled", "throttled", "0 unless heat or power slow the processor down", OF(pn_sample, throttled)},
     {"memory_total_bytes", "memory_total_bytes", "Main memory", OF(pn_sample, memory_total)},
     {"memory_used_bytes", "memory_used_bytes", "Main memory that programs use", OF(pn_sample, memory_used)},
     {"memory_available_bytes", "memory_available_bytes", "Main memory that programs could get",
@@ -74,7 +73,7 @@ struct list {
     size_t n_numbers;
 };
 
-#define NUMBERS(table) table, sizeof table / sizeof *table
+#define NUMBERS(table)  table, sizeof table / sizeof *table
 #define SENSORS(member) OF(pn_sample, member.at), OF(pn_sample, member.n), sizeof(struct pn_sensor), 0
 static const struct list lists[] = {
     {"clusters", "cluster", OF(pn_sample, cluster), OF(pn_sample, n_clusters), sizeof(struct pn_cluster),

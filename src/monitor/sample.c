@@ -26,10 +26,10 @@ const char *pn_subject_words(enum pn_subject subject)
 void pn_sample_clear(struct pn_sample *s)
 {
     memset(s, 0, sizeof *s);
-    double *const numbers[] = {&s->seconds,      &s->load,           &s->throttled,  &s->memory_total,
-                               &s->memory_used,  &s->memory_available, &s->swap_total, &s->swap_used,
-                               &s->pressure,     &s->pressure_full,  &s->pressure_level, &s->read_rate,
-                               &s->write_rate,   &s->memory_rate};
+    double *const numbers[] = {
+        &s->seconds,          &s->load,       &s->throttled,  &s->memory_total, &s->memory_used,
+        &s->memory_available, &s->swap_total, &s->swap_used,  &s->pressure,     &s->pressure_full,
+        &s->pressure_level,   &s->read_rate,  &s->write_rate, &s->memory_rate};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         *numbers[i] = NAN;
 }

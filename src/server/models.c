@@ -588,10 +588,8 @@ void pn_models_each(struct pn_models *m, void (*fn)(void *user, const struct pn_
     for (struct entry *e = m->entries; e; e = e->next) {
         if (e->loading)
             continue;
-        struct pn_loaded_state state = {.loaded = &e->loaded,
-                                        .forever = e->expires == never,
-                                        .n_holders = e->n_holders,
-                                        .n_waiting = e->n_waiting};
+        struct pn_loaded_state state = {
+            .loaded = &e->loaded, .forever = e->expires == never, .n_holders = e->n_holders, .n_waiting = e->n_waiting};
         state.seconds_left = e->expires > now ? (double)(e->expires - now) * 1e-9 : 0;
         fn(user, &state);
     }

@@ -91,7 +91,9 @@ class OnScreen(cli.Case):
 
     def test_50x200_has_charts(self):
         t = self.top("--interval", "0.1", columns=200, lines=50)
-        text = t.shows(lambda text: is_drawn(text) and self.charts(text) and any("memory  up to 100 %" in x for x in text))
+        text = t.shows(
+            lambda text: is_drawn(text) and self.charts(text) and any("memory  up to 100 %" in x for x in text)
+        )
         self.assertEqual(len(text[0]), 200)
         self.assertEqual(text[49], KEYS)
         t.type("q")
@@ -223,7 +225,12 @@ class Streams(cli.Case):
                 self.assertNotIn(subject, row["sources"])
             for key, subject in (("memory_bytes_per_second", "bandwidth"), ("pressure", "pressure"), ("load", "load")):
                 self.assertEqual(key in row, subject not in row["absent"], key)
-            for key, subject in (("power", "power"), ("temperatures", "temperature"), ("fans", "fans"), ("gpus", "gpu")):
+            for key, subject in (
+                ("power", "power"),
+                ("temperatures", "temperature"),
+                ("fans", "fans"),
+                ("gpus", "gpu"),
+            ):
                 self.assertEqual(bool(row[key]), subject not in row["absent"], key)
         self.assertGreater(rows[1]["time"], rows[0]["time"])
         self.assertEqual(len(sample("--once")), 1)
@@ -295,7 +302,12 @@ class WithService(cli.Case):
         row = sample("--once", env=env)[0]["service"]
         self.assertEqual((row["running"], row["models"], row["generated_tokens_per_second"]), (True, [], 0))
         for _ in range(2):
-            body = {"model": "tiny", "prompt": "one two three", "stream": False, "options": {"num_predict": 7, "seed": 1}}
+            body = {
+                "model": "tiny",
+                "prompt": "one two three",
+                "stream": False,
+                "options": {"num_predict": 7, "seed": 1},
+            }
             done = server.request("POST", "/api/generate", body)[2]
         row = sample("--once", env=env)[0]["service"]
         self.assertEqual([m["name"] for m in row["models"]], ["tiny"])

@@ -1,5 +1,6 @@
-/* Fuzzes what `pantry top` reads. The first byte chooses: a recording of Apple's counters, Prometheus' text, or one file of
- * a made-up tree of /proc and /sys, which all sources of Linux then read. What they find is finite and within its bounds. */
+/* Fuzzes what `pantry top` reads. The first byte chooses: a recording of Apple's counters, Prometheus' text, or one
+ * file of a made-up tree of /proc and /sys, which all sources of Linux then read. What they find is finite and within
+ * its bounds. */
 #define _GNU_SOURCE      1 /* mkdtemp */
 #define _DARWIN_C_SOURCE 1
 #include "cli/metrics.h"

@@ -36,10 +36,27 @@ static void samples(void **state)
 static void hostile(void **state)
 {
     (void)state;
-    static const char *const bad[] = {
-        "a", "a ", "a x", "a nan", "a +Inf", "a 1x", "{a=\"b\"} 1", "a{b=\"c} 1", "a{b=c} 1", "a{b=\"c\" 1", "a{=\"c\"} 1",
-        "a{b=\"c\"}1", "a{b=\"c\\", "a{b=\"c\\\n\"} 1", "a{b", "a{b=\"c\",", "a  ", "a \n5", "#a 1", " a 1",
-        "name_that_is_longer_than_any_that_this_program_has_ever_had_or_will_have 1"};
+    static const char *const bad[] = {"a",
+                                      "a ",
+                                      "a x",
+                                      "a nan",
+                                      "a +Inf",
+                                      "a 1x",
+                                      "{a=\"b\"} 1",
+                                      "a{b=\"c} 1",
+                                      "a{b=c} 1",
+                                      "a{b=\"c\" 1",
+                                      "a{=\"c\"} 1",
+                                      "a{b=\"c\"}1",
+                                      "a{b=\"c\\",
+                                      "a{b=\"c\\\n\"} 1",
+                                      "a{b",
+                                      "a{b=\"c\",",
+                                      "a  ",
+                                      "a \n5",
+                                      "#a 1",
+                                      " a 1",
+                                      "name_that_is_longer_than_any_that_this_program_has_ever_had_or_will_have 1"};
     struct pn_metric m;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         const char *text = bad[i];

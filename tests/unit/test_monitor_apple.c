@@ -169,14 +169,16 @@ static void other_sources_of_bandwidth(void **state)
     close_to(s.write_rate, 100);
     /* only sums */
     pn_sample_clear(&s);
-    play_recording(&apple, "AMC Stats|Perf Counters|GFX DCS RD/WR|B|100\n"
-                           "AMC Stats|Perf Counters|ISP DCS RD/WR + RD/WR|B|10\n"
-                           "AMC Stats|Perf Counters|ANS DCS RD|B|1\n",
+    play_recording(&apple,
+                   "AMC Stats|Perf Counters|GFX DCS RD/WR|B|100\n"
+                   "AMC Stats|Perf Counters|ISP DCS RD/WR + RD/WR|B|10\n"
+                   "AMC Stats|Perf Counters|ANS DCS RD|B|1\n",
                    1, &s);
     close_to(s.memory_rate, 111);
     assert_true(isnan(s.read_rate));
     /* all counters hidden: nothing, until DRAM's power is calibrated */
-    static const char hidden[] = "AMC Stats|Perf Counters|GFX DCS RD|B|-9223372036854775808\nEnergy Model||DRAM|mJ|2000\n";
+    static const char hidden[] =
+        "AMC Stats|Perf Counters|GFX DCS RD|B|-9223372036854775808\nEnergy Model||DRAM|mJ|2000\n";
     pn_sample_clear(&s);
     play_recording(&apple, hidden, 1, &s);
     assert_true(isnan(s.memory_rate));

@@ -1,4 +1,5 @@
-/* The parsers of Linux' text files, on made-up trees of /proc and /sys: usual machines, missing files, hostile contents. */
+/* The parsers of Linux' text files, on made-up trees of /proc and /sys: usual machines, missing files, hostile
+ * contents. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -75,7 +76,8 @@ static double reading(const struct pn_sensors *list, const char *name)
 static void load_and_clocks(void **state)
 {
     (void)state;
-    put("proc/stat", "cpu  0 0 0 0\ncpu0 100 0 50 800 50 0 0 0 0 0\ncpu1 10 5 5 80 0 0 0 0 9 9\nintr 5\ncpu7 1 1 1 1\n");
+    put("proc/stat",
+        "cpu  0 0 0 0\ncpu0 100 0 50 800 50 0 0 0 0 0\ncpu1 10 5 5 80 0 0 0 0 9 9\nintr 5\ncpu7 1 1 1 1\n");
     put("proc/cpuinfo", "processor : 0\nmodel name\t: Good Processor 9000\x1b[31m\ncpu MHz\t\t: 1.5\n");
     put("sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq", "2400000\n");
     put("sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq", "4800000\n");
@@ -155,10 +157,18 @@ static void other_processors(void **state)
 static void hostile_processors(void **state)
 {
     (void)state;
-    static const char *const stats[] = {
-        "", "cpu", "cpu0", "cpu0\n", "cpu99999999999999999999 1 2 3 4\n", "cpu5000 1 2 3 4\n",
-        "cpu0 18446744073709551615 18446744073709551615 1 1\n", "cpu0 -5 3 4\n", "cpu0 1 2 99999999999999999999999 4\n",
-        "cpuX 1 2\n\n\n", "nonsense", "cpu0 1 2 3 4"};
+    static const char *const stats[] = {"",
+                                        "cpu",
+                                        "cpu0",
+                                        "cpu0\n",
+                                        "cpu99999999999999999999 1 2 3 4\n",
+                                        "cpu5000 1 2 3 4\n",
+                                        "cpu0 18446744073709551615 18446744073709551615 1 1\n",
+                                        "cpu0 -5 3 4\n",
+                                        "cpu0 1 2 99999999999999999999999 4\n",
+                                        "cpuX 1 2\n\n\n",
+                                        "nonsense",
+                                        "cpu0 1 2 3 4"};
     for (size_t i = 0; i < sizeof stats / sizeof *stats; i++) {
         put("proc/stat", stats[i]);
         void *p = pn_source_processor.open(root);
@@ -410,9 +420,16 @@ static int fake_processes(void *d, unsigned *n, void *out)
 static void nvidia(void **state)
 {
     (void)state;
-    struct pn_nvml fake = {.count = fake_count, .device = fake_device, .name = fake_name, .use = fake_use,
-                           .memory = fake_memory, .power = fake_number, .temperature = fake_sensor,
-                           .clock = fake_sensor, .reasons = fake_reasons, .processes = fake_processes};
+    struct pn_nvml fake = {.count = fake_count,
+                           .device = fake_device,
+                           .name = fake_name,
+                           .use = fake_use,
+                           .memory = fake_memory,
+                           .power = fake_number,
+                           .temperature = fake_sensor,
+                           .clock = fake_sensor,
+                           .reasons = fake_reasons,
+                           .processes = fake_processes};
     pn_sample_clear(&s);
     pn_nvml_read(&fake, &s);
     assert_int_equal(s.n_gpus, 2);
@@ -496,8 +513,18 @@ static void hostile_controllers(void **state)
     assert_true(config[1] == (0xbull | 0xaull << 32));
     assert_true(pn_perf_event(root, "f", "event", config));
     assert_int_equal(config[0], 1);
-    static const char *const bad[] = {"event=0x100", "event=", "=5", "unknown=1", "bad1=1", "bad2=1", "bad3=1", "bad4=1",
-                                      "bad5=1", "../f/event=1", "event=1;", "event=1,,event=1",
+    static const char *const bad[] = {"event=0x100",
+                                      "event=",
+                                      "=5",
+                                      "unknown=1",
+                                      "bad1=1",
+                                      "bad2=1",
+                                      "bad3=1",
+                                      "bad4=1",
+                                      "bad5=1",
+                                      "../f/event=1",
+                                      "event=1;",
+                                      "event=1,,event=1",
                                       "a_word_that_is_far_too_long_for_any_format=1"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         if (pn_perf_event(root, "f", bad[i], config))
@@ -579,7 +606,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(load_and_clocks), TEST(other_processors), TEST(hostile_processors),  TEST(memory),
         TEST(energy),          TEST(sensors),          TEST(no_sensors),          TEST(cards),
-        TEST(nvidia),          TEST(controllers),      TEST(hostile_controllers), TEST(lists_and_numbers), TEST(facts),
+        TEST(nvidia),          TEST(controllers),      TEST(hostile_controllers), TEST(lists_and_numbers),
+        TEST(facts),
     };
     return cmocka_run_group_tests_name("monitor_linux", tests, NULL, NULL);
 }

@@ -102,7 +102,8 @@ static void fill(void)
     top.service.read_rate = 800;
     top.service.cached_share = 0.25;
     top.service.n_models = 1;
-    top.service.model[0] = (struct pn_top_model){"llama\x1b[31m\xc3\xa9-with-a-name-that-is-far-too-long-for-it", 5e9, 8192, 2, 1, 1000, 44.5};
+    top.service.model[0] = (struct pn_top_model){
+        "llama\x1b[31m\xc3\xa9-with-a-name-that-is-far-too-long-for-it", 5e9, 8192, 2, 1, 1000, 44.5};
 }
 
 static void everything(void **state)
