@@ -144,9 +144,10 @@ static int print(struct run *r, int count)
         status = chosen->json ? print_json(r) : chosen->prometheus ? print_prometheus(r) : print_page(r);
         if (fflush(stdout) != 0 && status == PN_EXIT_DONE)
             status = PN_EXIT_FAILED;
-        next += interval;
-        if (next < pn_clock_ns()) /* a slow reader: leave samples out */
-            next = pn_clock_ns() + interval;
+        /* In step with the clock; after a slow reader or on a busy machine samples are left out instead of crowded. */
+        uint64_t soonest = pn_clock_ns() + interval / 2;
+        for (next += interval; next < soonest;)
+            next += interval;
     }
     return status;
 }
@@ -248,7 +249,8 @@ static int start(struct run *r, bool screen, bool once)
         return pn_cli_no_memory();
     r->top->interval = (double)r->chosen->interval;
     r->top->cores = r->chosen->cores;
-    r->top->service.presence = PN_SERVICE_ABSENT;
+    r->top->asks = !r->chosen->no_service;
+    pn_top_service_clear(&r->top->service, PN_SERVICE_ABSENT);
     pn_monitor_take(r->monitor, &r->top->sample); /* rates begin here */
     find_limit(r->top);
     if (screen)

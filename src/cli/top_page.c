@@ -145,7 +145,7 @@ static double back(const struct pn_history *h, int steps)
 static void put_column(struct pn_page *page, double value, double most, int lines, int line)
 {
     double share = most > 0 ? fmin(fmax(value / most, 0), 1) : 0;
-    int eighths = isnan(value) ? 0 : (int)ceil(share * lines * LEVELS - 1e-9) - line * LEVELS;
+    int eighths = isnan(value) ? 0 : (int)ceil(share * (double)(lines * LEVELS) - 1e-9) - line * LEVELS;
     eighths = eighths < 0 ? 0 : eighths > LEVELS ? LEVELS : eighths;
     put_text(page, pn_tone_of(share), levels[eighths]);
 }

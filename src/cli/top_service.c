@@ -29,7 +29,7 @@ struct pn_top_watch {
     bool runs;
 };
 
-static void forget(struct pn_top_service *s, enum pn_presence presence)
+void pn_top_service_clear(struct pn_top_service *s, enum pn_presence presence)
 {
     memset(s, 0, sizeof *s);
     s->presence = presence;
@@ -162,7 +162,7 @@ void pn_top_watch_look(struct pn_top_watch *w)
     char *text;
     bool known = w->view.presence == PN_SERVICE_RUNS; /* only this thread writes it */
     enum pn_presence presence = known ? PN_SERVICE_RUNS : pn_client_find(&w->client, &err);
-    forget(s, presence);
+    pn_top_service_clear(s, presence);
     snprintf(s->url, sizeof s->url, "%s", w->client.url);
     uint64_t now = pn_clock_ns();
     if (presence == PN_SERVICE_RUNS) {
@@ -182,7 +182,7 @@ void pn_top_watch_look(struct pn_top_watch *w)
                                           : "this service has no figures (/metrics)");
             read_models(w);
         } else {
-            forget(s, PN_SERVICE_ABSENT); /* it ended, or hangs */
+            pn_top_service_clear(s, PN_SERVICE_ABSENT); /* it ended, or hangs */
             snprintf(s->url, sizeof s->url, "%s", w->client.url);
         }
     }
@@ -219,7 +219,7 @@ struct pn_top_watch *pn_top_watch_new(void)
     }
     pthread_mutex_init(&w->lock, NULL);
     pn_os_cond_init(&w->changed);
-    forget(&w->view, PN_SERVICE_ABSENT);
+    pn_top_service_clear(&w->view, PN_SERVICE_ABSENT);
     w->seconds = 1;
     return w;
 }

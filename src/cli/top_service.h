@@ -25,6 +25,9 @@ struct pn_top_service {
     struct pn_top_model model[PN_TOP_MODELS];
 };
 
+/* Nothing is known. */
+void pn_top_service_clear(struct pn_top_service *service, enum pn_presence presence);
+
 struct pn_top_watch;
 
 /* NULL: out of memory. */

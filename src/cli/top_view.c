@@ -271,8 +271,9 @@ static void show_service(const struct pn_top *t, struct pn_page *p)
     const struct pn_top_service *s = &t->service;
     label(p, "service");
     if (s->presence != PN_SERVICE_RUNS) {
-        pn_page_put(p, PN_TONE_DIM, "%s", s->presence == PN_SERVICE_ABSENT ? "none runs at " : "");
-        pn_page_put_name(p, PN_TONE_DIM, s->presence == PN_SERVICE_ABSENT ? s->url : s->why, 0);
+        bool absent = s->presence == PN_SERVICE_ABSENT;
+        pn_page_put(p, PN_TONE_DIM, "%s", !absent ? "" : *s->url ? "none runs at " : "asking...");
+        pn_page_put_name(p, PN_TONE_DIM, absent ? s->url : s->why, 0);
         pn_page_next(p);
         return;
     }
@@ -378,7 +379,7 @@ static void show_charts(const struct pn_top *t, struct pn_page *p, int lines)
         if (!has[i])
             continue;
         const struct pn_history *h = &t->history[charts[i].figure];
-        double most = charts[i].most > 0 ? charts[i].most : pn_history_most(h, 1e-9);
+        double most = charts[i].most > 0 ? charts[i].most : pn_history_most(h, 1 / charts[i].scale);
         if (charts[i].figure == PN_TOP_RATE && !isnan(t->limit))
             most = t->limit;
         pn_page_put(p, PN_TONE_BOLD, "%s", charts[i].name);
@@ -447,7 +448,8 @@ void pn_top_show(const struct pn_top *t, struct pn_page *p, int lines)
         show_sensors(t, p, "power", &s->power, "%.1f W");
         show_sensors(t, p, "heat", &s->temperature, p->ascii ? "%.0f C" : "%.0f °C");
         show_sensors(t, p, "fans", &s->fan, "%.0f rpm");
-        show_service(t, p);
+        if (t->asks)
+            show_service(t, p);
         show_absent(t, p, !screen || lines >= TALL);
         if (screen && p->n < lines - CHART_LEAST)
             show_charts(t, p, lines - p->n - 1);

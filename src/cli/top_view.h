@@ -23,6 +23,7 @@ struct pn_top {
     double limit;    /* of the memory's bandwidth, bytes per second; NAN: unknown */
     bool measured;   /* the limit was measured on this machine; otherwise it is the maker's */
     double interval; /* seconds */
+    bool asks;       /* a service is asked */
     bool cores, sensors, help, paused;
 };
 

@@ -21,7 +21,8 @@ static int fresh(void **state)
     pn_sample_clear(&top.sample);
     top.limit = NAN;
     top.interval = 1;
-    top.service.presence = PN_SERVICE_ABSENT;
+    top.asks = true;
+    top.service = (struct pn_top_service){.presence = PN_SERVICE_ABSENT, .made_rate = NAN};
     strcpy(top.service.url, "http://127.0.0.1:1");
     return pn_page_new(&page) ? 0 : -1;
 }
@@ -179,6 +180,11 @@ static void nothing(void **state)
     hasnt(text, "up to");
     hasnt(text, "quit");
     has(show(100, 24, false), "absent     load of the processor, clock of the processor, throttling, memory, ");
+    *top.service.url = '\0';
+    has(show(100, 24, false), "service    asking...\n");
+    top.asks = false;
+    hasnt(show(100, 24, false), "service");
+    top.asks = true;
     top.service.presence = PN_SERVICE_BROKEN;
     strcpy(top.service.why, "it is \x07 broken");
     has(show(100, 24, false), "service    it is ? broken");
