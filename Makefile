@@ -26,12 +26,13 @@ OS := $(if $(findstring darwin,$(TARGET))$(findstring macos,$(TARGET)),macos,lin
 
 # ---- libraries ----
 
-PKGS := jansson libpcre2-8 libutf8proc libcrypto libedit libarchive libcurl libmicrohttpd
-LIB_PKGS := $(filter-out libedit libmicrohttpd,$(PKGS)) # the chat's line editor and the service are not in the library
+PKGS := jansson libpcre2-8 libutf8proc libcrypto libedit libarchive libcurl libmicrohttpd ncursesw
+# the chat's line editor, the service and the monitor's screen are not in the library
+LIB_PKGS := $(filter-out libedit libmicrohttpd ncursesw,$(PKGS))
 # Homebrew keeps libraries that macOS also has, in older versions, out of the default path.
 ifeq ($(OS),macos)
 BREW := $(shell brew --prefix 2>/dev/null)
-KEGS := curl libarchive libedit openssl@3
+KEGS := curl libarchive libedit ncurses openssl@3
 KEG_PATH := $(subst $() $(),:,$(KEGS:%=$(BREW)/opt/%/lib/pkgconfig))
 PKG_CONFIG ?= PKG_CONFIG_PATH=$(KEG_PATH):$(PKG_CONFIG_PATH) pkg-config
 EXTRA_CFLAGS := -I$(BREW)/include
@@ -39,7 +40,8 @@ EXTRA_LIBS := -L$(BREW)/lib
 else
 PKG_CONFIG ?= pkg-config
 endif
-PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PKGS) 2>/dev/null) $(EXTRA_CFLAGS)
+# Without the macros of ncurses: every file chooses what it takes from the system.
+PKG_CFLAGS := $(filter-out -D_DEFAULT_SOURCE -D_XOPEN_SOURCE=%,$(shell $(PKG_CONFIG) --cflags $(PKGS) 2>/dev/null)) $(EXTRA_CFLAGS)
 PKG_LIBS := $(EXTRA_LIBS) $(shell $(PKG_CONFIG) --libs $(PKGS) 2>/dev/null)
 DL_LIB := $(if $(filter linux,$(OS)),-ldl)
 LIBS := $(PKG_LIBS) -lm -pthread $(DL_LIB)
@@ -321,12 +323,14 @@ $(B)/tests/%: $(B)/tests/unit/%.o $(SHARED_SUPPORT) $(B)/libpantry.a
 	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS) $(filter %.o,$^) $(filter %.a,$^) $(LIBS) -lcmocka -o $@
 
 # Parts of the program with unit tests of their own.
+$(B)/tests/test_metrics: $(B)/src/cli/metrics.o
 $(B)/tests/test_repeat: $(B)/src/cli/repeat.o
 $(B)/tests/test_ndjson: $(B)/src/cli/ndjson.o
 $(B)/tests/test_guard: $(B)/src/server/guard.o
 $(B)/tests/test_json: $(B)/src/server/json.o
 $(B)/tests/test_keys: $(B)/src/server/keys.o
 $(B)/tests/test_models: $(B)/src/server/models.o
+$(B)/tests/test_top_view: $(patsubst %,$(B)/src/cli/%.o,top_view top_page say terminal)
 $(B)/tests/test_said: $(B)/src/server/said.o
 
 $(B)/fuzz/%: tests/fuzz/%.c $(SHARED_SUPPORT) $(B)/libpantry.a
@@ -334,6 +338,7 @@ $(B)/fuzz/%: tests/fuzz/%.c $(SHARED_SUPPORT) $(B)/libpantry.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS_ALL) -fsanitize=fuzzer $(DEPS) -Itests -Itests/support $< $(filter %.o,$^) $(SHARED_SUPPORT) $(B)/libpantry.a $(LIBS) -o $@
 
+$(B)/fuzz/fuzz_monitor: $(B)/src/cli/metrics.o
 $(B)/fuzz/fuzz_ndjson: $(B)/src/cli/ndjson.o
 
 define program

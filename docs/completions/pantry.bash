@@ -12,11 +12,11 @@ _pantry_value() # COMMAND:OPTION: what the option takes
         serve:--device | config:--device | *:--threads | *:-t | *:--isa | *:--memory | *:--adapter | *:--ctx | *:-c | \
         *:--rope-factor | *:--rope-base | *:--host | *:--port | *:--origin | *:--registry | *:--max-requests | \
         *:--num-parallel | *:--read-timeout | *:--connections-per-address | *:--models | *:--keep-alive | \
-        *:--max-loaded | *:--cache-dir | *:--cache-size | *:--load-timeout | *:--read-folder | *:--model | *:--scope | \
-        *:--prompt | *:-p | *:--name | *:--limit | *:--quantize | *:-q | *:--tensor-type | *:--output-tensor-type | \
-        *:--token-embedding-type | *:--target-bpw | *:--split-max-size | *:--windows | *:--chip | *:--parallel | \
-        bench:--decode | *:--repeats | *:-r | *:--synthetic | *:--dimensions | *:--top | *:--choice | *:--level | *:-l \
-        | *:--slices) echo "text" ;;
+        *:--max-loaded | *:--cache-dir | *:--cache-size | *:--load-timeout | *:--read-folder | *:--interval | *:-i | \
+        *:--count | *:--model | *:--scope | *:--prompt | *:-p | *:--name | *:--limit | *:--quantize | *:-q | \
+        *:--tensor-type | *:--output-tensor-type | *:--token-embedding-type | *:--target-bpw | *:--split-max-size | \
+        *:--windows | *:--chip | *:--parallel | bench:--decode | *:--repeats | *:-r | *:--synthetic | *:--dimensions | \
+        *:--top | *:--choice | *:--level | *:-l | *:--slices) echo "text" ;;
     *:--json-schema | *:--grammar | grammar:--regex | *:--tls-cert | *:--tls-key | *:--file | *:-f | logits:--ids \
         | *:--imatrix | *:--out | *:-o | *:--merge | *:--save-logits | *:--kl | *:--tasks | template:--template | \
         parse:--template | *:--questions | *:--context | *:--gbnf | *:--strings) echo "file" ;;
@@ -38,6 +38,7 @@ _pantry_options() # COMMAND
     run) echo "--system --nowordwrap --nothink --verbose --local --help --max-tokens --temp --top-k --top-p --min-p --repeat-penalty --frequency-penalty --presence-penalty --repeat-last-n --dynatemp-range --dynatemp-exp --typical-p --top-n-sigma --xtc-probability --xtc-threshold --dry-multiplier --dry-base --dry-allowed-length --dry-penalty-last-n --dry-sequence-breaker --mirostat --mirostat-tau --mirostat-eta --adaptive-target --adaptive-decay --samplers --ban --json-schema --grammar --regex --think-budget --think-message --seed --stop --device --threads --isa --memory --adapter --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
     serve) echo "--install --uninstall --system --print --manager --help --host --port --socket-mode --public --origin --registry --tls-cert --tls-key --max-requests --num-parallel --read-timeout --connections-per-address --models --keep-alive --no-foreign --max-loaded --cache-dir --cache-size --load-timeout --ctx --kv-type --device --threads --isa --memory --no-sandbox --read-folder --quiet --debug" ;;
     ps | check | help | version) echo "--json --help" ;;
+    top) echo "--interval --once --count --json --prometheus --cores --no-service --help" ;;
     stop | cp | rm) echo "--help" ;;
     launch) echo "--model --print --help" ;;
     config) echo "--json --help --host --port --socket-mode --public --origin --registry --tls-cert --tls-key --max-requests --num-parallel --read-timeout --connections-per-address --models --keep-alive --no-foreign --max-loaded --cache-dir --cache-size --load-timeout --ctx --kv-type --device --threads --isa --memory --no-sandbox --read-folder --quiet --debug" ;;
@@ -50,7 +51,7 @@ _pantry_options() # COMMAND
     import) echo "--name --help" ;;
     create) echo "--file --quantize --quiet --help" ;;
     prune) echo "--cache --help" ;;
-    doctor) echo "--store --quick --fix --json --help" ;;
+    doctor) echo "--store --machine --quick --fix --json --help" ;;
     quantize) echo "--imatrix --tensor-type --output-tensor-type --token-embedding-type --pure --target-bpw --keep-split --split-max-size --threads --dry-run --verbose --json --help" ;;
     imatrix) echo "--file --out --merge --ctx --windows --process-output --help --device --threads --isa --memory --adapter" ;;
     eval) echo "--file --save-logits --kl --tasks --ctx --windows --json --help --device --threads --isa --memory --adapter" ;;
@@ -101,7 +102,7 @@ _pantry()
         option=${current%%=*} current=${current#*=}
     fi
     if [ -z "$command" ]; then
-        choices="run serve ps stop launch config key generate list pull push search import create cp rm prune doctor quantize imatrix eval show fit bench embed rank decide tokenize template parse grammar logits check help version"
+        choices="run serve ps top stop launch config key generate list pull push search import create cp rm prune doctor quantize imatrix eval show fit bench embed rank decide tokenize template parse grammar logits check help version"
     elif [ -n "$option" ]; then
         kind=$(_pantry_value "$command:$option")
         case $kind in
@@ -116,7 +117,7 @@ _pantry()
         if [ "$n" -gt 0 ] && [[ $kind != *... ]]; then return; fi
         case $kind in
         model*) choices=$("$program" list --names 2>/dev/null) ;;
-        command) choices="run serve ps stop launch config key generate list pull push search import create cp rm prune doctor quantize imatrix eval show fit bench embed rank decide tokenize template parse grammar logits check help version" ;;
+        command) choices="run serve ps top stop launch config key generate list pull push search import create cp rm prune doctor quantize imatrix eval show fit bench embed rank decide tokenize template parse grammar logits check help version" ;;
         *) return ;;
         esac
         if [ -z "$(compgen -W "$choices" -- "$current")" ]; then return; fi

@@ -14,6 +14,7 @@ _pantry_commands()
         'run:chat with a model'
         'serve:answer the APIs of Ollama, OpenAI and Anthropic'
         'ps:list the models that a service has loaded'
+        'top:watch this machine, and the models and requests of a running service'
         'stop:let a service unload models'
         'launch:start a coding agent that uses a service'
         'config:show the settings of the service and where each comes from'
@@ -28,7 +29,7 @@ _pantry_commands()
         'cp:give a model of the store another name'
         'rm:remove models from the store'
         'prune:remove files of the store that no model uses'
-        'doctor:examine the model store and say what mends it'
+        'doctor:examine the machine and the model store, and say what mends them'
         'quantize:write a model file with other storage types'
         'imatrix:measure which values of a model matter, for quantize'
         'eval:measure a model'\''s quality: perplexity, divergence, tasks'
@@ -154,6 +155,16 @@ _pantry()
     ps)
         _arguments -s -S : \
             '--json[print a JSON list]' \
+            '(-h --help)'{-h,--help}'[print this text]' ;;
+    top)
+        _arguments -s -S : \
+            '(-i --interval)'{-i+,--interval=}'[seconds between two samples (default: 1)]:S: ' \
+            '--once[print one sample and leave]' \
+            '(-n --count)'{-n+,--count=}'[print N samples and leave]:N: ' \
+            '--json[print one JSON value per line and sample]' \
+            '--prometheus[print each sample in Prometheus'\'' text format]' \
+            '--cores[show each core]' \
+            '--no-service[do not ask a running service]' \
             '(-h --help)'{-h,--help}'[print this text]' ;;
     stop)
         _arguments -s -S : \
@@ -303,7 +314,8 @@ _pantry()
     doctor)
         _arguments -s -S : \
             '--store[examine the model store]' \
-            '--quick[compare sizes of files, do not read them]' \
+            '--machine[examine the machine and the service]' \
+            '--quick[compare sizes of files, do not read them; do not decode]' \
             '--fix[do what is safe: nothing of a model is removed]' \
             '--json[print one JSON value]' \
             '(-h --help)'{-h,--help}'[print this text]' ;;

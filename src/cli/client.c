@@ -258,6 +258,25 @@ pantry_status pn_client_call(const struct pn_client *client, struct pn_call *cal
     return status ? status : taking.status;
 }
 
+pantry_status pn_client_text(const struct pn_client *client, const char *path, long milliseconds,
+                             const pantry_cancel *cancel, char **text, long *http_status, struct pantry_error *err)
+{
+    struct transfer t = {
+        .client = client, .cancel = cancel, .milliseconds = milliseconds, .whole = {.limit = MAX_REPLY}};
+    CURLcode code = CURLE_OK;
+    *text = NULL;
+    pantry_status status = transfer(&t, "GET", path, NULL, &code, err);
+    *http_status = t.status;
+    if (!status && code != CURLE_OK)
+        status = broken(&t, code, err);
+    else if (!status && t.status / 100 != 2)
+        status = refusal(&t, err);
+    else if (!status && !(*text = t.whole.data ? pn_buf_take(&t.whole) : strdup("")))
+        status = pn_no_memory(err, path);
+    transfer_free(&t);
+    return status;
+}
+
 static bool keep_object(void *user, json_t *object)
 {
     json_t **reply = user;

@@ -50,6 +50,10 @@ pantry_status pn_client_call(const struct pn_client *client, struct pn_call *cal
  * *reply. */
 pantry_status pn_client_ask(const struct pn_client *client, const char *method, const char *path, json_t *body,
                             json_t **reply, long *http_status, struct pantry_error *err);
+/* A reply as text, such as /metrics, which must come within `milliseconds` (0: any time); `cancel` (may be NULL) ends
+ * the call. Caller frees *text. */
+pantry_status pn_client_text(const struct pn_client *client, const char *path, long milliseconds,
+                             const pantry_cancel *cancel, char **text, long *http_status, struct pantry_error *err);
 /* Reports an error of a call, and what to do about a refused key; returns PN_EXIT_FAILED. */
 int pn_client_fail(const struct pn_client *client, long http_status, const struct pantry_error *err);
 int pn_client_advise(const struct pn_client *client, long http_status); /* the latter alone */

@@ -1,5 +1,6 @@
 /* pantry doctor: what is wrong on this machine, where, and what mends it. */
 #include "cli/commands.h"
+#include "cli/doctor_machine.h"
 #include "cli/progress.h"
 #include "cli/say.h"
 #include "cli/terminal.h"
@@ -8,12 +9,13 @@
 #include <string.h>
 
 struct chosen {
-    bool store, quick, fix, json;
+    bool store, machine, quick, fix, json;
 };
 
 static const struct pn_option table[] = {
     PN_OPT_FLAG("store", offsetof(struct chosen, store), "examine the model store"),
-    PN_OPT_FLAG("quick", offsetof(struct chosen, quick), "compare sizes of files, do not read them"),
+    PN_OPT_FLAG("machine", offsetof(struct chosen, machine), "examine the machine and the service"),
+    PN_OPT_FLAG("quick", offsetof(struct chosen, quick), "compare sizes of files, do not read them; do not decode"),
     PN_OPT_FLAG("fix", offsetof(struct chosen, fix), "do what is safe: nothing of a model is removed",
                 .more = "Removes what interrupted commands left, except for downloads that can go on, and takes "
                         "permissions from other users."),
@@ -25,7 +27,7 @@ struct report {
     const struct chosen *chosen;
     json_t *checks;       /* with --json */
     size_t wrong, others; /* findings that were not fixed */
-    size_t fixed;
+    size_t fixed, advice;
 };
 
 /* ---- the store ---- */
@@ -112,13 +114,56 @@ static int check_store(struct report *r)
     return status == PANTRY_OK ? PN_EXIT_DONE : pn_cli_fail(&err);
 }
 
+/* ---- the machine ---- */
+
+static void put_machine_check(struct report *r, const struct pn_machine_check *c)
+{
+    static const char *const words[] = {"ok", "advice", "wrong", "skipped"};
+    r->wrong += c->state == PN_MACHINE_WRONG;
+    r->advice += c->state == PN_MACHINE_ADVICE;
+    bool finding = c->state == PN_MACHINE_WRONG || c->state == PN_MACHINE_ADVICE;
+    if (r->checks) {
+        json_t *list = json_array();
+        if (finding)
+            json_array_append_new(list, json_pack("{s:s, s:s, s:o, s:o}", "state", words[c->state], "where", c->name,
+                                                  "what", pn_cli_json_text(c->what, strlen(c->what)), "mend",
+                                                  pn_cli_json_text(c->mend, strlen(c->mend))));
+        json_array_append_new(r->checks, json_pack("{s:s, s:s, s:s, s:o, s:o}", "group", "machine", "check", c->name,
+                                                   "state", words[c->state], "found",
+                                                   pn_cli_json_text(c->found, strlen(c->found)), "findings", list));
+        return;
+    }
+    printf("  %-12s %-8s ", c->name, words[c->state]);
+    pn_cli_put_untrusted(stdout, c->found, strlen(c->found));
+    if (finding) {
+        fputs("\n    ", stdout);
+        pn_cli_put_untrusted(stdout, c->what, strlen(c->what));
+        fputs("\n      mend: ", stdout);
+        pn_cli_put_untrusted(stdout, c->mend, strlen(c->mend));
+    }
+    putchar('\n');
+}
+
+static int check_machine(struct report *r)
+{
+    struct pn_machine_check checks[PN_MACHINE_CHECKS];
+    int n = pn_machine_examine(r->chosen->quick, checks);
+    if (!n)
+        return pn_cli_no_memory();
+    if (!r->checks)
+        puts("machine");
+    for (int i = 0; i < n; i++)
+        put_machine_check(r, &checks[i]);
+    return PN_EXIT_DONE;
+}
+
 /* ---- all groups ---- */
 
 /* Without an option of a group, all run. */
 static const struct {
     size_t option; /* offset in struct chosen */
     int (*run)(struct report *report);
-} groups[] = {{offsetof(struct chosen, store), check_store}};
+} groups[] = {{offsetof(struct chosen, machine), check_machine}, {offsetof(struct chosen, store), check_store}};
 enum { N_GROUPS = sizeof groups / sizeof *groups };
 
 static bool is_chosen(const struct chosen *chosen, size_t group)
@@ -129,8 +174,9 @@ static bool is_chosen(const struct chosen *chosen, size_t group)
 static int put_sum(const struct report *r)
 {
     if (r->checks) {
-        json_t *v = json_pack("{s:b, s:I, s:I, s:I, s:O}", "ok", r->wrong == 0, "wrong", (json_int_t)r->wrong,
-                              "leftover", (json_int_t)r->others, "fixed", (json_int_t)r->fixed, "checks", r->checks);
+        json_t *v = json_pack("{s:b, s:I, s:I, s:I, s:I, s:O}", "ok", r->wrong == 0, "wrong", (json_int_t)r->wrong,
+                              "advice", (json_int_t)r->advice, "leftover", (json_int_t)r->others, "fixed",
+                              (json_int_t)r->fixed, "checks", r->checks);
         int status = pn_cli_put_json(v);
         return status != PN_EXIT_DONE || r->wrong == 0 ? status : PN_EXIT_FAILED;
     }
@@ -138,6 +184,8 @@ static int put_sum(const struct report *r)
         printf("%zu thing%s wrong", r->wrong, r->wrong == 1 ? " is" : "s are");
     else
         fputs("nothing is wrong", stdout);
+    if (r->advice)
+        printf(", %zu piece%s of advice", r->advice, r->advice == 1 ? "" : "s");
     if (r->others)
         printf(", %zu leftover%s", r->others, r->others == 1 ? "" : "s");
     if (r->fixed)
@@ -168,14 +216,19 @@ static int run(const struct pn_command *command, int argc, char **argv)
 
 const struct pn_command pn_cmd_doctor = {
     .name = "doctor",
-    .usage = "[--store] [--quick] [--fix] [--json]",
-    .summary = "examine the model store and say what mends it",
+    .usage = "[--machine] [--store] [--quick] [--fix] [--json]",
+    .summary = "examine the machine and the model store, and say what mends them",
     .about =
-        "Examines the store: its folders and permissions, every manifest, that each file of a model is there with its\n"
-        "size and its SHA-256 (--quick: its size), unfinished downloads and what other interrupted commands left. For\n"
-        "each finding it prints what is wrong, where, and what mends it. Leftovers are harmless but take space. The\n"
-        "exit status is 0 only if nothing is wrong.",
-    .example = "pantry doctor --store\n"
+        "Examines the machine: which device runs models and why, instruction sets, memory and its limits, large "
+        "pages,\n"
+        "clocks, throttling, swap, the bandwidth, a proof that decoding is as fast as expected (a few seconds, not "
+        "with\n"
+        "--quick), and whether a service runs. Then the store: its folders and permissions, every manifest, that each "
+        "file\n"
+        "of a model is there with its size and its SHA-256 (--quick: its size), unfinished downloads and what other\n"
+        "interrupted commands left. For each finding it prints what is wrong, where, and what mends it. Advice costs\n"
+        "speed, leftovers take space; the exit status is 0 only if nothing is wrong.",
+    .example = "pantry doctor\n"
                "pantry doctor --store --quick --fix",
     .options = {PN_OPTIONS(NULL, table)},
     .run = run,

@@ -371,6 +371,8 @@ static pantry_status read_events(const struct pn_loaded *loaded, struct making *
     while (!(event = pantry_request_next(r, POLL_MS)) || event->kind != PANTRY_EVENT_END) {
         if (!m->n_taken)
             tell_progress(m, r);
+        if (event && loaded->n_made)
+            atomic_fetch_add(loaded->n_made, 1);
         if (event && !status && !m->unwanted)
             status = take(m, event->token, err);
         n_waits = event ? 0 : n_waits + 1;

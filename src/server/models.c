@@ -17,6 +17,7 @@ struct entry {
     struct pn_loaded loaded; /* first, so that one is the other */
     struct entry *next;
     int n_holders, n_waiting;
+    atomic_uint_fast64_t n_made;
     uint64_t arrived, served; /* of those that hold it: first come, first served */
     bool loading, gone;       /* gone: off the list, freed by the last one that holds it or waits */
     pantry_status status;     /* of loading */
@@ -476,6 +477,7 @@ static pantry_status find_or_add(struct pn_models *m, const char *name, struct e
         return status;
     }
     const struct pn_models_options *o = options(m);
+    e->loaded.n_made = &e->n_made;
     for (size_t i = 0; i < o->n_settings; i++)
         if (same_name(o->settings[i].name, e->loaded.name))
             e->loaded.settings = &o->settings[i];
@@ -586,7 +588,8 @@ void pn_models_each(struct pn_models *m, void (*fn)(void *user, const struct pn_
     for (struct entry *e = m->entries; e; e = e->next) {
         if (e->loading)
             continue;
-        struct pn_loaded_state state = {.loaded = &e->loaded, .forever = e->expires == never};
+        struct pn_loaded_state state = {
+            .loaded = &e->loaded, .forever = e->expires == never, .n_holders = e->n_holders, .n_waiting = e->n_waiting};
         state.seconds_left = e->expires > now ? (double)(e->expires - now) * 1e-9 : 0;
         fn(user, &state);
     }

@@ -8,6 +8,8 @@
 #include "store/carried.h"
 #include "store/parameters.h"
 
+#include <stdatomic.h>
+
 struct pn_models;
 
 /* A loaded model. Members do not change while it is held. */
@@ -22,6 +24,7 @@ struct pn_loaded {
         parameters;      /* as configured, else its own, else what its makers recommend, else the defaults */
     double load_seconds; /* how long loading took */
     const struct pn_model_settings *settings; /* from the configuration; NULL: none */
+    atomic_uint_fast64_t *n_made;             /* tokens of answers until now, also of those that go on */
 };
 
 struct pn_models_options {
@@ -68,6 +71,7 @@ struct pn_loaded_state {
     const struct pn_loaded *loaded;
     bool forever;
     double seconds_left;
+    int n_holders, n_waiting; /* requests that it answers, and those that wait for their turn */
 };
 /* Calls fn for each loaded model. */
 void pn_models_each(struct pn_models *models, void (*fn)(void *user, const struct pn_loaded_state *state), void *user);

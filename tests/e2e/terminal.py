@@ -16,10 +16,10 @@ CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]|\r")
 
 
 class Terminal:
-    def __init__(self, command, env, columns=80):
+    def __init__(self, command, env, columns=80, lines=40):
         self.master, slave = pty.openpty()
-        ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
         self.slave = slave  # kept open, to read its modes after the program ended
+        self.resize(columns, lines)
         self.modes = termios.tcgetattr(slave)
         self.raw = ""  # everything shown
         self.seen = 0  # how much of it was expected already
@@ -27,6 +27,9 @@ class Terminal:
         self.process = subprocess.Popen(
             command, env=env, stdin=slave, stdout=slave, stderr=slave, preexec_fn=self.become_leader, close_fds=True
         )
+
+    def resize(self, columns, lines):
+        ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
 
     def become_leader(self):
         for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGHUP):

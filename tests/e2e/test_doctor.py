@@ -8,6 +8,7 @@ import stat
 import subprocess
 import tempfile
 
+import service
 import test_cli as cli
 from terminal import Terminal
 
@@ -71,12 +72,12 @@ class Doctor(cli.Case):
     def test_a_healthy_store(self):
         self.expect([])
         self.expect([], "--quick")
-        out = self.good("doctor", env=self.env)
+        out = self.good("doctor", "--store", env=self.env)
         self.assertRegex(out, rf"^store {re.escape(self.home)}/models: 1 model, 2 files, \d+ kB\n")
         for check in ("layout", "permissions", "locks", "manifests", "references", "downloads", "digests"):
             self.assertRegex(out, rf"(?m)^  {check} +ok$")
         self.assertTrue(out.endswith("\nnothing is wrong\n"))
-        self.assertRegex(self.good("doctor", "--quick", env=self.env), r"(?m)^  digests +skipped$")
+        self.assertRegex(self.good("doctor", "--store", "--quick", env=self.env), r"(?m)^  digests +skipped$")
 
     def test_no_store_yet(self):
         self.env["PANTRY_HOME"] = os.path.join(self.home, "nothing")
@@ -94,7 +95,7 @@ class Doctor(cli.Case):
             file.write(bytes([last[0] ^ 1]))
         self.expect([("digests", "wrong", self.names[1], "is damaged: its contents have the digest ")])
         self.expect([], "--quick")
-        status, out, _ = cli.pantry("doctor", "--fix", env=self.env)
+        status, out, _ = cli.pantry("doctor", "--store", "--fix", env=self.env)
         self.assertEqual(status, 1)
         self.assertIn(b"mend: pantry rm a; then pull or import it again\n1 thing is wrong\n", out)
         self.assertTrue(os.path.exists(self.weights))
@@ -129,7 +130,7 @@ class Doctor(cli.Case):
             with open(self.manifest("bad"), "w") as file:
                 file.write(text)
             self.expect([("manifests", "wrong", "latest", "not a JSON object")], "--quick")
-        status, out, _ = cli.pantry("doctor", env=self.env)
+        status, out, _ = cli.pantry("doctor", "--store", env=self.env)
         self.assertIn(b"mend: pantry rm bad; then pull or import it again\n", out)
         self.good("rm", "bad", env=self.env)
         self.edit("odd", layers=[{**layer, "mediaType": "application/x", "digest": digest}])
@@ -226,7 +227,7 @@ class Doctor(cli.Case):
         with open(os.path.join(self.home, "models", "fetch", "lock"), "r+") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             self.expect([], "--fix")
-            self.assertIn("another pantry is changing the store", self.good("doctor", env=self.env))
+            self.assertIn("another pantry is changing the store", self.good("doctor", "--store", env=self.env))
         self.expect([("downloads", "leftover", os.path.basename(part.name), "left by a process that ended")])
 
     def test_permissions(self):
@@ -262,8 +263,86 @@ class Doctor(cli.Case):
     def test_control_characters_in_names(self):
         with open(os.path.join(self.blobs, "x\033[31mred"), "w"):
             pass
-        terminal = Terminal([cli.PANTRY, "doctor", "--quick"], self.env)
+        terminal = Terminal([cli.PANTRY, "doctor", "--store", "--quick"], self.env)
         self.addCleanup(terminal.close)
         self.assertEqual(terminal.ended(), 0)
         terminal.expect("nothing is wrong")
         self.assertIn("x?[31mred", terminal.raw)
+
+
+class Machine(cli.Case):
+    CHECKS = "processor device gpu memory clock throttling bandwidth decoding service".split()  # and some of one system
+
+    def examine(self, *arguments, env=None, ends=0):
+        status, out, err = cli.pantry("doctor", "--machine", "--json", *arguments, env=env or self.env)
+        self.assertEqual((status, err), (ends, ""))
+        report = json.loads(out)
+        for check in report["checks"]:
+            self.assertEqual(check["group"], "machine")
+            self.assertTrue(check["found"])
+            self.assertEqual(len(check["findings"]), check["state"] in ("advice", "wrong"), check)
+            for finding in check["findings"]:
+                self.assertTrue(finding["what"] and finding["mend"])
+        states = [check["state"] for check in report["checks"]]
+        self.assertEqual((report["wrong"], report["advice"]), (states.count("wrong"), states.count("advice")))
+        return {check["check"]: check for check in report["checks"]}
+
+    def test_all_checks(self):
+        checks = self.examine("--quick")
+        self.assertLessEqual(set(self.CHECKS), set(checks))
+        self.assertEqual(checks["decoding"]["state"], "skipped")
+        self.assertRegex(checks["device"]["found"], r"^cpu \(\w+, \d+ threads?\) runs all layers")
+        self.assertEqual(checks["service"]["found"], "none runs at http://127.0.0.1:1")
+        if os.path.exists("/proc/meminfo"):
+            with open("/proc/meminfo") as file:
+                total = int(re.search(r"MemTotal: +(\d+)", file.read()).group(1)) * 1024
+            self.assertIn(f"{total / 1e9:.2g} GB, of which ", checks["memory"]["found"])
+
+    def test_the_proof(self):
+        check = self.examine()["decoding"]
+        self.assertIn(check["state"], ("ok", "advice"))  # as busy as this machine is
+        found = check["found"]
+        match = re.search(r"on (.+): (\d+) tok/s, ([\d.]+) GB/s, (\d+) % of the ([\d.]+) GB/s", found)
+        self.assertTrue(match, found)
+        self.assertGreater(float(match.group(5)), 0)
+        self.assertNotIn("expected", found)
+
+    def test_slower_than_measured(self):
+        home = os.path.join(cli.FOLDER, "fast-home")
+        os.makedirs(home)
+        env = {**cli.ENV, "PANTRY_HOME": home}
+        device = re.search(r"^(cpu .*\)) runs", self.examine("--quick")["device"]["found"]).group(1)
+        row = {
+            "device": device,
+            "read_bytes_per_second": 1e15,
+            "decode_bytes_per_second": 1e15,
+            "layer_seconds": 0.0,
+            "operations_per_second": 1e15,
+        }
+        with open(os.path.join(home, "machine.json"), "w") as file:
+            json.dump({"limits": [row]}, file)
+        checks = self.examine(env=env)
+        self.assertEqual(checks["decoding"]["state"], "advice")
+        self.assertIn("much slower", checks["decoding"]["findings"][0]["what"])
+        self.assertIn("were measured", checks["bandwidth"]["found"])
+
+    def test_what_cannot_run(self):
+        env = {**cli.ENV, "TMPDIR": "/nowhere/at/all"}
+        self.assertEqual(self.examine(env=env, ends=1)["decoding"]["state"], "wrong")
+        env = {**cli.ENV, "PANTRY_HOST": "http://localhost:99999"}
+        self.assertEqual(self.examine("--quick", env=env, ends=1)["service"]["state"], "wrong")
+
+    def test_a_service(self):
+        server = service.Service({"a": cli.MODEL})
+        self.addCleanup(server.stop)
+        env = {**cli.ENV, "PANTRY_HOST": f"127.0.0.1:{server.port}"}
+        version = subprocess.check_output([cli.PANTRY, "version"], text=True).split()[1]
+        found = self.examine("--quick", env=env)["service"]["found"]
+        self.assertEqual(found, f"http://127.0.0.1:{server.port}, version {version}, 0 models loaded")
+
+    def test_as_text(self):
+        out = self.good("doctor", "--machine", "--quick")
+        self.assertTrue(out.startswith("machine\n"))
+        for name in self.CHECKS:
+            self.assertRegex(out, rf"(?m)^  {name} +(ok|advice|skipped) +\S")
+        self.assertRegex(out, r"\nnothing is wrong(, \d+ pieces? of advice)?\n$")

@@ -31,6 +31,52 @@ void pn_status_openapi(struct pn_server *s, struct pn_exchange *x, json_t *body,
     pn_http_send(x, 200, "application/json; charset=utf-8", (const char *)pn_embedded_openapi, pn_embedded_openapi_len);
 }
 
+/* A label's value in Prometheus' format. */
+static void put_label(struct pn_buf *out, const char *text)
+{
+    for (; *text; text++) {
+        if (*text == '"' || *text == '\\' || *text == '\n')
+            pn_buf_putc(out, '\\');
+        pn_buf_putc(out, *text == '\n' ? 'n' : *text);
+    }
+}
+
+/* Figures of each loaded model. */
+struct figures {
+    struct pn_buf *out;
+    size_t which;
+};
+static const struct {
+    const char *name, *help, *type;
+} model_figures[] = {
+    {"requests_running", "Requests that a model answers", "gauge"},
+    {"requests_waiting", "Requests that wait for a model", "gauge"},
+    {"generated_tokens_total", "Tokens of a model's answers since it was loaded, also of those that go on", "counter"},
+    {"bytes", "Size of a model's file", "gauge"},
+    {"context_tokens", "Most tokens of a request that asks for no number", "gauge"},
+};
+enum { N_MODEL_FIGURES = sizeof model_figures / sizeof *model_figures };
+
+static void put_model(void *user, const struct pn_loaded_state *state)
+{
+    const struct figures *f = user;
+    const struct pn_loaded *l = state->loaded;
+    const uint64_t values[N_MODEL_FIGURES] = {(uint64_t)state->n_holders, (uint64_t)state->n_waiting,
+                                              atomic_load(l->n_made), l->bytes, (uint64_t)l->n_context};
+    pn_buf_printf(f->out, "pantry_model_%s{model=\"", model_figures[f->which].name);
+    put_label(f->out, l->name);
+    pn_buf_printf(f->out, "\"} %llu\n", (unsigned long long)values[f->which]);
+}
+
+static void put_models(struct pn_server *s, struct pn_buf *out)
+{
+    for (size_t i = 0; i < N_MODEL_FIGURES; i++) {
+        pn_buf_printf(out, "# HELP pantry_model_%s %s.\n# TYPE pantry_model_%s %s\n", model_figures[i].name,
+                      model_figures[i].help, model_figures[i].name, model_figures[i].type);
+        pn_models_each(s->models, put_model, &(struct figures){out, i});
+    }
+}
+
 void pn_status_metrics(struct pn_server *s, struct pn_exchange *x, json_t *body, const char *tail)
 {
     struct pn_buf out = {0};
@@ -66,6 +112,7 @@ void pn_status_metrics(struct pn_server *s, struct pn_exchange *x, json_t *body,
                   "# HELP pantry_prefix_cache_pending Prompts and files that have to be written.\n"
                   "# TYPE pantry_prefix_cache_pending gauge\npantry_prefix_cache_pending %llu\n",
                   pn_http_n_running(s->http) - 1, (unsigned long long)cache.n_pending);
+    put_models(s, &out);
     if (!out.failed)
         pn_http_send(x, 200, "text/plain; version=0.0.4; charset=utf-8", out.data, out.len);
     pn_buf_free(&out);
