@@ -25,6 +25,7 @@ void pn_carried_free(struct pn_carried *c)
     json_decref(c->messages);
     json_decref(c->adapters);
     json_decref(c->projectors);
+    json_decref(c->drafts);
     *c = (struct pn_carried){0};
 }
 
@@ -99,6 +100,15 @@ static char **place_of(struct pn_carried *c, const char *type, const char *text,
     return mark || strstr(text, "{%") ? &c->template : &c->default_template;
 }
 
+/* Where the path of a file of that type goes; NULL: it is none of these. */
+static json_t **list_of(struct pn_carried *c, const char *type)
+{
+    return strcmp(type, "adapter") == 0     ? &c->adapters
+           : strcmp(type, "projector") == 0 ? &c->projectors
+           : strcmp(type, "draft") == 0     ? &c->drafts
+                                            : NULL;
+}
+
 /* A text, which replaces an earlier one of its type. */
 static pantry_status take_text(const struct carry *c, const char *type, const json_t *layer, char *text, size_t n,
                                struct pantry_error *err)
@@ -126,8 +136,8 @@ static pantry_status take_layer(const struct carry *c, const json_t *layer, stru
     type += prefix;
     while (i < 5 && strcmp(texts[i], type) != 0)
         i++;
-    bool adapter = strcmp(type, "adapter") == 0, projector = strcmp(type, "projector") == 0;
-    if (i == 5 && !adapter && !projector)
+    json_t **files = list_of(c->out, type);
+    if (i == 5 && !files)
         return PANTRY_OK;
     if (!hex)
         return pn_fail(err, PANTRY_FORMAT, "%s: the digest of the %s is not sha256: and 64 hexadecimal digits",
@@ -140,7 +150,7 @@ static pantry_status take_layer(const struct carry *c, const json_t *layer, stru
     else if (c->foreign && !pn_look_inside(c->root, path, &bytes))
         status = pn_fail(err, PANTRY_FORMAT, "%s: the blob of the %s is missing or elsewhere", c->manifest, type);
     else if (i == 5)
-        status = add_text(adapter ? &c->out->adapters : &c->out->projectors, path, err);
+        status = add_text(files, path, err);
     else if (!(status = read_text(c, type, path, &text, &n, err)))
         status = take_text(c, type, layer, text, n, err);
     free(path);
@@ -272,6 +282,7 @@ char *pn_carried_modelfile(const struct pn_carried *c, const char *name, const c
         pn_modelfile_put(&out, PN_MODELFILE_SYSTEM, NULL, c->system);
     pn_parameters_each(c->params, put_parameter, &out);
     json_array_foreach(c->adapters, i, v) pn_modelfile_put(&out, PN_MODELFILE_ADAPTER, NULL, json_string_value(v));
+    json_array_foreach(c->drafts, i, v) pn_modelfile_put(&out, PN_MODELFILE_DRAFT, NULL, json_string_value(v));
     json_array_foreach(c->licenses, i, v) pn_modelfile_put(&out, PN_MODELFILE_LICENSE, NULL, json_string_value(v));
     json_array_foreach(c->messages, i, v)
         pn_modelfile_put(&out, PN_MODELFILE_MESSAGE, json_string_value(json_object_get(v, "role")),

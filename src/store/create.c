@@ -394,20 +394,33 @@ static pantry_status take_files(struct making *m, const struct pn_create_files *
     return status;
 }
 
-static pantry_status take_adapters(struct making *m, struct pantry_error *err)
+/* Files that belong to the model, each a layer of that type; they replace the base's. */
+static pantry_status take_others(struct making *m, const struct pn_create_files *files, const char *type,
+                                 struct pantry_error *err)
 {
-    const struct pn_create_files *files = &m->create->adapters;
     pantry_status status = PANTRY_OK;
     if (files->len)
-        remove_layers(m, "adapter");
+        remove_layers(m, type);
     for (size_t i = 0; i < files->len && !status; i++) {
         char *path = readable(m, &files->data[i]);
         status = path ? m->options->library.check(path, err) : pn_no_memory(err, m->job.name);
         if (!status)
-            status = add_file(m, &files->data[i], "adapter", err);
+            status = add_file(m, &files->data[i], type, err);
         free(path);
     }
     return status;
+}
+
+/* A draft is one file: nothing keeps the order of shards. */
+static pantry_status take_drafts(struct making *m, struct pantry_error *err)
+{
+    const struct pn_create_files *files = &m->create->drafts;
+    if (files->len > 1)
+        return pn_fail(err, PANTRY_INVALID, "a second draft model (%.150s after %.150s)", files->data[1].path,
+                       files->data[0].path);
+    if (files->len)
+        say(m, "the draft model is kept with the model; decoding does not use drafts yet", NULL);
+    return take_others(m, files, "draft", err);
 }
 
 /* ---- texts ---- */
@@ -565,6 +578,8 @@ static pantry_status prepare(struct making *m, struct pantry_error *err)
         status = gather(m, &m->create->files, err);
     if (!status)
         status = gather(m, &m->create->adapters, err);
+    if (!status)
+        status = gather(m, &m->create->drafts, err);
     return status ? status : pn_gather_hash(&m->gather, err);
 }
 
@@ -580,13 +595,13 @@ static pantry_status add_digest(struct pn_digests *list, const char *hex, struct
 /* Takes the base, and notes all blobs that must stay until the manifest names them. Needs the lock. */
 static pantry_status begin(struct making *m, struct pantry_error *err)
 {
-    const struct pn_create_files *const lists[] = {&m->create->files, &m->create->adapters};
+    const struct pn_create_files *const lists[] = {&m->create->files, &m->create->adapters, &m->create->drafts};
     struct pn_digests others = {0};
     pantry_status status = m->own ? take_base(m, err) : PANTRY_OK;
     for (size_t i = 0; i < json_array_size(m->layers) && !status; i++)
         status = add_digest(
             &others, pn_digest_hex(json_string_value(json_object_get(json_array_get(m->layers, i), "digest"))), err);
-    for (size_t l = 0; l < 2; l++)
+    for (size_t l = 0; l < sizeof lists / sizeof *lists; l++)
         for (size_t i = 0; i < lists[l]->len && !status; i++)
             status = add_digest(&others, pn_digest_hex(lists[l]->data[i].digest), err);
     for (size_t i = 0; i < m->gather.len && !status; i++)
@@ -609,7 +624,9 @@ static pantry_status take_parts(struct making *m, struct pantry_error *err)
         status = err->status ? err->status : PANTRY_FORMAT;
     if (!status)
         status = check_type(m, err);
-    return status ? status : take_adapters(m, err);
+    if (!status)
+        status = take_others(m, &m->create->adapters, "adapter", err);
+    return status ? status : take_drafts(m, err);
 }
 
 /* Under the lock. */
@@ -670,6 +687,18 @@ static pantry_status make(struct making *m, struct pantry_error *err)
     return status;
 }
 
+static pantry_status check_digests(const struct pn_create_files *files, struct pantry_error *err)
+{
+    for (size_t i = 0; i < files->len; i++) {
+        const struct pn_create_file *f = &files->data[i];
+        if (*f->digest && !pn_digest_hex(f->digest))
+            return pn_fail(err, PANTRY_INVALID,
+                           "%.200s: not a digest (found \"%.80s\", allowed sha256: and 64 hexadecimal digits)",
+                           f->path, f->digest);
+    }
+    return PANTRY_OK;
+}
+
 /* What can be refused before anything is read or written. */
 static pantry_status check_first(const struct making *m, struct pantry_error *err)
 {
@@ -682,14 +711,9 @@ static pantry_status check_first(const struct making *m, struct pantry_error *er
     pantry_status status = c->template && *c->template ? check_template(m, c->template, err) : PANTRY_OK;
     if (!status)
         status = pn_parameters_read(c->params, &scratch, err);
-    for (size_t i = 0; i < c->files.len + c->adapters.len && !status; i++) {
-        const struct pn_create_file *f = i < c->files.len ? &c->files.data[i] : &c->adapters.data[i - c->files.len];
-        if (*f->digest && !pn_digest_hex(f->digest))
-            status = pn_fail(err, PANTRY_INVALID,
-                             "%.200s: not a digest (found \"%.80s\", allowed sha256: and 64 "
-                             "hexadecimal digits)",
-                             f->path, f->digest);
-    }
+    const struct pn_create_files *const lists[] = {&c->files, &c->adapters, &c->drafts};
+    for (size_t l = 0; l < sizeof lists / sizeof *lists && !status; l++)
+        status = check_digests(lists[l], err);
     return status;
 }
 

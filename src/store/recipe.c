@@ -30,6 +30,7 @@ void pn_create_free(struct pn_create *c)
     free(c->quantize);
     pn_create_free_files(&c->files);
     pn_create_free_files(&c->adapters);
+    pn_create_free_files(&c->drafts);
     json_decref(c->licenses);
     json_decref(c->params);
     json_decref(c->messages);
@@ -246,8 +247,10 @@ static pantry_status take_line(struct recipe *r, const struct pn_modelfile_line 
     case PN_MODELFILE_SYSTEM:
         return take_text(&c->system, l->value, err);
     case PN_MODELFILE_ADAPTER:
+    case PN_MODELFILE_DRAFT:
         path = place_of(r, l->value);
-        status = path ? pn_create_add_files(&c->adapters, path, err) : pn_no_memory(err, l->value);
+        status = path ? pn_create_add_files(l->kind == PN_MODELFILE_DRAFT ? &c->drafts : &c->adapters, path, err)
+                      : pn_no_memory(err, l->value);
         free(path);
         return status;
     case PN_MODELFILE_LICENSE:
@@ -256,8 +259,6 @@ static pantry_status take_line(struct recipe *r, const struct pn_modelfile_line 
         return append(&c->messages, json_pack("{s:s, s:s}", "role", l->name, "content", l->value), err);
     case PN_MODELFILE_REQUIRES:
         return take_version(&c->requires, l->value, err);
-    case PN_MODELFILE_DRAFT:
-        return pn_fail(err, PANTRY_UNSUPPORTED, "not supported: no draft model is used yet");
     default:
         return pn_fail(err, PANTRY_UNSUPPORTED,
                        "not supported: how prompts are written and answers are read follows from the model's template");

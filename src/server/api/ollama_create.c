@@ -95,7 +95,7 @@ static pantry_status read_create(const json_t *body, struct pn_create *out, cons
 {
     static const char *const known[] = {"model",    "name",     "stream",   "from",   "files",
                                         "adapters", "template", "license",  "system", "parameters",
-                                        "messages", "quantize", "requires", NULL};
+                                        "messages", "quantize", "requires", "draft_files", NULL};
     json_t *parameters = NULL;
     pantry_status status = pn_json_known(body, "", known, err);
     if (!status)
@@ -120,6 +120,8 @@ static pantry_status read_create(const json_t *body, struct pn_create *out, cons
         status = read_files(body, "files", &out->files, err);
     if (!status)
         status = read_files(body, "adapters", &out->adapters, err);
+    if (!status)
+        status = read_files(body, "draft_files", &out->drafts, err);
     if (!status)
         status = read_text(body, "template", &out->template, err);
     if (!status)
