@@ -5,6 +5,7 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "store/foreign.h"
+#include "store/media.h"
 #include "store/modelfile.h"
 #include "store/parameters.h"
 
@@ -35,9 +36,11 @@ struct carry {
     const char *root, *manifest;
     bool foreign; /* of another program: links must not lead out of `root` */
     struct pn_carried *out;
+    struct pn_linked part[PN_LAYERS_MAX]; /* of an adapter that is a folder; the names are those of the layers */
+    size_t n_parts;
 };
 
-static pantry_status read_text(const struct carry *c, const char *type, const char *path, char **out, size_t *n,
+static pantry_status read_text(struct carry *c, const char *type, const char *path, char **out, size_t *n,
                                struct pantry_error *err)
 {
     pantry_status status = pn_file_read(path, MAX_TEXT, out, n, err);
@@ -73,7 +76,7 @@ static bool is_conversation(const json_t *v)
     return json_is_array(v);
 }
 
-static pantry_status take_json(const struct carry *c, const char *type, const char *text, size_t n,
+static pantry_status take_json(struct carry *c, const char *type, const char *text, size_t n,
                                struct pantry_error *err)
 {
     bool params = strcmp(type, "params") == 0;
@@ -110,7 +113,7 @@ static json_t **list_of(struct pn_carried *c, const char *type)
 }
 
 /* A text, which replaces an earlier one of its type. */
-static pantry_status take_text(const struct carry *c, const char *type, const json_t *layer, char *text, size_t n,
+static pantry_status take_text(struct carry *c, const char *type, const json_t *layer, char *text, size_t n,
                                struct pantry_error *err)
 {
     char **to = place_of(c->out, type, text, layer);
@@ -125,7 +128,40 @@ static pantry_status take_text(const struct carry *c, const char *type, const js
     return status;
 }
 
-static pantry_status take_layer(const struct carry *c, const json_t *layer, struct pantry_error *err)
+/* The parts of an adapter that is a folder are complete: its path. */
+static pantry_status end_folder(struct carry *c, struct pantry_error *err)
+{
+    char *path = NULL;
+    if (!c->n_parts)
+        return PANTRY_OK;
+    if (c->foreign)
+        return pn_fail(err, PANTRY_UNSUPPORTED, "%s: has an adapter of several files", c->manifest);
+    pantry_status status = pn_folder_path(c->root, c->part, c->n_parts, &path, err);
+    if (!status)
+        status = add_text(&c->out->adapters, path, err);
+    c->n_parts = 0;
+    free(path);
+    return status;
+}
+
+/* A part of an adapter that is a folder: adapter_config.json is the first. */
+static pantry_status take_part(struct carry *c, const json_t *layer, const char *hex, struct pantry_error *err)
+{
+    const char *title = pn_media_title(layer);
+    if (!pn_media_is_part(title))
+        return pn_fail(err, PANTRY_FORMAT, "%s: the title of an adapter is not the name of its file", c->manifest);
+    pantry_status status = strcmp(title, "adapter_config.json") == 0 ? end_folder(c, err) : PANTRY_OK;
+    for (size_t i = 0; i < c->n_parts && !status; i++)
+        if (strcmp(c->part[i].name, title) == 0)
+            status = pn_fail(err, PANTRY_FORMAT, "%s: an adapter has two files %s", c->manifest, title);
+    if (status)
+        return status;
+    c->part[c->n_parts].name = title;
+    memcpy(c->part[c->n_parts++].digest.hex, hex, sizeof c->part->digest.hex);
+    return PANTRY_OK;
+}
+
+static pantry_status take_layer(struct carry *c, const json_t *layer, struct pantry_error *err)
 {
     static const char *const texts[] = {"system", "template", "license", "params", "messages"};
     const char *type = json_string_value(json_object_get(layer, "mediaType"));
@@ -142,6 +178,8 @@ static pantry_status take_layer(const struct carry *c, const json_t *layer, stru
     if (!hex)
         return pn_fail(err, PANTRY_FORMAT, "%s: the digest of the %s is not sha256: and 64 hexadecimal digits",
                        c->manifest, type);
+    if (files == &c->out->adapters && *pn_media_title(layer) && !pn_media_is_gguf(layer))
+        return take_part(c, layer, hex, err);
     char *path = pn_layout_path("%s/blobs/sha256-%s", c->root, hex), *text;
     uint64_t bytes;
     pantry_status status;
@@ -173,9 +211,12 @@ static pantry_status read_layers(const struct pn_stored *model, struct pn_carrie
     char *folder = root_of(manifest);
     pantry_status status = folder ? pn_manifest_read(manifest, &root, err) : pn_no_memory(err, manifest);
     const json_t *layers = json_object_get(root, "layers");
-    struct carry c = {folder, manifest, model->source != pn_source_own, out};
+    struct carry c = {
+        .root = folder, .manifest = manifest, .foreign = model->source != pn_source_own, .out = out};
     for (size_t i = 0; i < json_array_size(layers) && i < PN_LAYERS_MAX && !status; i++)
         status = take_layer(&c, json_array_get(layers, i), err);
+    if (!status)
+        status = end_folder(&c, err);
     json_decref(root);
     free(folder);
     return status;

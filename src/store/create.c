@@ -69,14 +69,15 @@ static void remove_layers(struct making *m, const char *type)
             json_array_remove(m->layers, i);
 }
 
-static pantry_status add_layer(struct making *m, const char *type, const char *hex, uint64_t bytes,
+/* `type` is one of Ollama's, or a whole media type. */
+static pantry_status add_layer(struct making *m, const char *type, const char *hex, uint64_t bytes, const char *title,
                                struct pantry_error *err)
 {
     char media[80];
-    snprintf(media, sizeof media, PN_TYPE_LAYER "%s", type);
+    snprintf(media, sizeof media, "%s%s", strchr(type, '/') ? "" : PN_TYPE_LAYER, type);
     if (json_array_size(m->layers) == PN_LAYERS_MAX)
         return pn_fail(err, PANTRY_LIMIT, "too many parts (allowed %d)", PN_LAYERS_MAX);
-    return json_array_append_new(m->layers, pn_manifest_layer(media, hex, bytes, NULL)) == 0
+    return json_array_append_new(m->layers, pn_manifest_layer(media, hex, bytes, title)) == 0
                ? PANTRY_OK
                : pn_no_memory(err, m->job.name);
 }
@@ -91,7 +92,7 @@ static pantry_status add_text(struct making *m, const char *type, const char *te
     if (!status)
         status = pn_blob_put(m->store, text, n, hex, err);
     if (!status)
-        status = add_layer(m, type, hex, n, err);
+        status = add_layer(m, type, hex, n, NULL, err);
     if (!status)
         say(m, "creating new layer", hex);
     return status;
@@ -241,6 +242,19 @@ static json_t *describe(const struct making *m, const char *path, struct pantry_
     return v;
 }
 
+static const char *base_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+/* A file that belongs to a folder keeps its name. */
+static bool is_part(const struct pn_create_file *f)
+{
+    size_t n = strlen(f->path);
+    return pn_media_is_part(base_of(f->path)) && !(n > 5 && strcasecmp(f->path + n - 5, ".gguf") == 0);
+}
+
 /* Makes the file, which is a blob by now, a layer. */
 static pantry_status add_file(struct making *m, const struct pn_create_file *f, const char *type,
                               struct pantry_error *err)
@@ -266,7 +280,7 @@ static pantry_status add_file(struct making *m, const struct pn_create_file *f, 
         status = PANTRY_OK;
     }
     if (!status)
-        status = add_layer(m, type, hex, bytes, err);
+        status = add_layer(m, type, hex, bytes, is_part(f) ? base_of(f->path) : NULL, err);
     if (!status)
         say(m, *f->digest ? "using existing layer" : "creating new layer", hex);
     return status;
@@ -331,22 +345,8 @@ static int by_name(const void *a, const void *b)
 /* The weights' path in the store, from the layers. */
 static pantry_status find_weights(struct making *m, struct pantry_error *err)
 {
-    const json_t *models[PN_LAYERS_MAX];
-    struct pn_digests blobs = {0};
-    size_t n = 0;
-    pantry_status status = pn_media_models(m->layers, models, &n, err);
-    for (size_t i = 0; i < n && !status; i++) {
-        struct pn_digest digest;
-        memcpy(digest.hex, pn_digest_hex(json_string_value(json_object_get(models[i], "digest"))), sizeof digest.hex);
-        if (!pn_vec_push(&blobs, digest))
-            status = pn_no_memory(err, m->job.name);
-    }
-    if (!status && blobs.len > 1)
-        status = pn_shards_path(m->store, blobs.data, blobs.len, &m->weights, err);
-    else if (!status && !(m->weights = pn_layout_path("%s/blobs/sha256-%s", m->store, blobs.data[0].hex)))
-        status = pn_no_memory(err, m->job.name);
-    free(blobs.data);
-    return status;
+    uint64_t bytes;
+    return pn_layers_weights(m->store, m->job.name, m->layers, &m->weights, &bytes, err);
 }
 
 /* The layers of a base of another program are known; its weights are blobs by now. */
@@ -362,8 +362,36 @@ static pantry_status check_foreign(struct making *m, struct pantry_error *err)
     return status;
 }
 
+/* A directory of Hugging Face or MLX: all its files, each under its name. */
+static pantry_status take_folder(struct making *m, const struct pn_create_files *files, struct pantry_error *err)
+{
+    pantry_status status = PANTRY_OK;
+    for (size_t i = 0; i < files->len && !status; i++) {
+        if (!is_part(&files->data[i]))
+            status = pn_fail(err, PANTRY_INVALID, "%.200s: not a file of a model in safetensors files",
+                             files->data[i].path);
+        else
+            status = add_file(m, &files->data[i], PN_TYPE_FILE, err);
+    }
+    if (!status && (status = find_weights(m, err)) == PANTRY_FORMAT)
+        status = err->status = PANTRY_INVALID; /* the files are the caller's */
+    if (!status)
+        say(m, "parsing safetensors", NULL);
+    return status ? status : m->options->library.check(m->weights, err);
+}
+
+static bool has_safetensors(const struct pn_create_files *files)
+{
+    for (size_t i = 0; i < files->len; i++)
+        if (pn_media_is_weights(files->data[i].path))
+            return true;
+    return false;
+}
+
 static pantry_status take_files(struct making *m, const struct pn_create_files *files, struct pantry_error *err)
 {
+    if (has_safetensors(files))
+        return take_folder(m, files, err);
     const struct pn_create_file **models = calloc(files->len + 1, sizeof *models);
     size_t n = 0;
     pantry_status status = models ? PANTRY_OK : pn_no_memory(err, m->job.name);
@@ -403,7 +431,10 @@ static pantry_status take_others(struct making *m, const struct pn_create_files 
         remove_layers(m, type);
     for (size_t i = 0; i < files->len && !status; i++) {
         char *path = readable(m, &files->data[i]);
-        status = path ? m->options->library.check(path, err) : pn_no_memory(err, m->job.name);
+        if (!path)
+            status = pn_no_memory(err, m->job.name);
+        else if (!is_part(&files->data[i])) /* parts of a folder say nothing alone */
+            status = m->options->library.check(path, err);
         if (!status)
             status = add_file(m, &files->data[i], type, err);
         free(path);
@@ -510,7 +541,11 @@ static pantry_status write_manifest(struct making *m, struct pantry_error *err)
     const char *family = json_string_value(json_object_get(m->description, "architecture"));
     json_t *diffs = json_array(), *layer, *root = NULL;
     json_array_foreach(m->layers, i, layer) json_array_append(diffs, json_object_get(layer, "digest"));
-    json_t *config = json_pack("{s:s, s:s, s:[s], s:s, s:s, s:{s:s, s:o}}", "model_format", "gguf", "model_family",
+    bool folder = false;
+    json_array_foreach(m->layers, i, layer)
+        folder |= strcmp(json_string_value(json_object_get(layer, "mediaType")), PN_TYPE_FILE) == 0;
+    json_t *config = json_pack("{s:s, s:s, s:[s], s:s, s:s, s:{s:s, s:o}}", "model_format",
+                               folder ? "safetensors" : "gguf", "model_family",
                                family ? family : "unknown", "model_families", family ? family : "unknown",
                                "architecture", "amd64", "os", "linux", "rootfs", "type", "layers", "diff_ids", diffs);
     if (config && m->create->requires && *m->create->requires)

@@ -29,9 +29,6 @@ static pantry_status read_files(const json_t *body, const char *field, struct pn
         if (!text || strlen(text) >= sizeof file.digest)
             return pn_fail(err, PANTRY_INVALID, "%s.%.100s: not a digest (allowed sha256: and 64 hexadecimal digits)",
                            field, name);
-        if (strstr(name, "safetensors"))
-            return pn_fail(err, PANTRY_UNSUPPORTED,
-                           "%s.%.100s: safetensors files are not supported yet; convert them to GGUF", field, name);
         strcpy(file.digest, text);
         if (!(file.path = strdup(name)) || !pn_vec_push(out, file)) {
             free(file.path);
