@@ -326,7 +326,7 @@ $(B)/tests/test_ndjson: $(B)/src/cli/ndjson.o
 $(B)/tests/test_guard: $(B)/src/server/guard.o
 $(B)/tests/test_json: $(B)/src/server/json.o
 $(B)/tests/test_keys: $(B)/src/server/keys.o
-$(B)/tests/test_models: $(B)/src/server/models.o
+$(B)/tests/test_models: $(B)/src/server/models.o $(B)/src/server/adapters.o
 $(B)/tests/test_said: $(B)/src/server/said.o
 
 $(B)/fuzz/%: tests/fuzz/%.c $(SHARED_SUPPORT) $(B)/libpantry.a
