@@ -36,8 +36,8 @@ void pn_os_trim(void);
  * Call it before there are threads. */
 void pn_os_share_heap(void);
 
-/* Returns what the allocator keeps for the calling thread alone, so that a later pn_os_trim reaches it. For threads that
- * go on after much work; those that end do so anyway. Takes a tenth of a millisecond. */
+/* Returns what the allocator keeps for the calling thread alone, so that a later pn_os_trim reaches it. For threads
+ * that go on after much work; those that end do so anyway. Takes a tenth of a millisecond. */
 void pn_os_release_thread(void);
 
 /* Makes `to`, which must not exist, a copy of an open file that shares its blocks until one of them changes. False,

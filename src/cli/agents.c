@@ -87,10 +87,11 @@ const struct pn_agent pn_agents[] = {
      .install = "https://docs.factory.ai/droid-cli/quickstart",
      .environment = {KEY, "FACTORY_HOME_OVERRIDE=@folder@"},
      .file = ".factory/settings.json",
-     .content = "{\"customModels\": [{\"model\": \"@model@\", \"displayName\": \"@model@\", \"baseUrl\": \"@url@/v1\", "
-                "\"apiKey\": \"${PANTRY_API_KEY}\", \"provider\": \"generic-chat-completion-api\", \"maxOutputTokens\": "
-                "@output@, \"id\": \"custom:@model@-0\", \"index\": 0}], \"sessionDefaultSettings\": {\"model\": "
-                "\"custom:@model@-0\", \"reasoningEffort\": \"none\"}}\n"},
+     .content =
+         "{\"customModels\": [{\"model\": \"@model@\", \"displayName\": \"@model@\", \"baseUrl\": \"@url@/v1\", "
+         "\"apiKey\": \"${PANTRY_API_KEY}\", \"provider\": \"generic-chat-completion-api\", \"maxOutputTokens\": "
+         "@output@, \"id\": \"custom:@model@-0\", \"index\": 0}], \"sessionDefaultSettings\": {\"model\": "
+         "\"custom:@model@-0\", \"reasoningEffort\": \"none\"}}\n"},
     {.name = "cline",
      .title = "Cline",
      .program = "cline",
@@ -115,9 +116,8 @@ void pn_agent_expand(struct pn_buf *out, const char *text, const struct pn_agent
     snprintf(output, sizeof output, "%d", values->n_output);
     const struct {
         const char *name, *value;
-    } places[] = {{"@url@", values->url}, {"@model@", values->model}, {"@key@", values->key},
-                  {"@context@", context}, {"@output@", output},       {"@folder@", values->folder},
-                  {"@jsonkey@", quoted}};
+    } places[] = {{"@url@", values->url}, {"@model@", values->model},   {"@key@", values->key}, {"@context@", context},
+                  {"@output@", output},   {"@folder@", values->folder}, {"@jsonkey@", quoted}};
     while (*text && quoted) {
         size_t i = 0;
         while (i < sizeof places / sizeof *places && strncmp(text, places[i].name, strlen(places[i].name)) != 0)

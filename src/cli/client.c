@@ -339,8 +339,10 @@ static bool answers(const struct pn_client *client, bool *pantry, struct pantry_
     struct pn_client stranger = *client;
     stranger.key = NULL;
     const struct pn_call call = {.method = "GET", .path = "/"};
-    struct transfer t = {
-        .client = &stranger, .call = &call, .milliseconds = client->local ? NEAR_MS : FAR_MS, .whole = {.limit = MAX_ERROR}};
+    struct transfer t = {.client = &stranger,
+                         .call = &call,
+                         .milliseconds = client->local ? NEAR_MS : FAR_MS,
+                         .whole = {.limit = MAX_ERROR}};
     CURLcode code = CURLE_OK;
     pantry_status status = transfer(&t, &code, err);
     if (!status && code != CURLE_OK)

@@ -35,11 +35,11 @@ int pn_client_elsewhere(struct pn_client *client, bool *elsewhere);
 
 struct pn_call {
     const char *method, *path;
-    const json_t *body;   /* NULL: none */
-    FILE *file;           /* what is sent in place of it, from its start, ... */
-    uint64_t file_bytes;  /* ... so many bytes; ... */
+    const json_t *body;                       /* NULL: none */
+    FILE *file;                               /* what is sent in place of it, from its start, ... */
+    uint64_t file_bytes;                      /* ... so many bytes; ... */
     void (*sent)(void *user, uint64_t bytes); /* ... this hears how many are sent, from time to time; may be NULL */
-    pn_ndjson_sink *sink; /* takes each object of the reply: one, or one per line of a stream */
+    pn_ndjson_sink *sink;                     /* takes each object of the reply: one, or one per line of a stream */
     void *user;
     const pantry_cancel *cancel; /* may be NULL; then the service ends what it does for the call */
     long status;                 /* of HTTP, afterwards; 0: no reply */

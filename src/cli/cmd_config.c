@@ -80,8 +80,7 @@ static json_t *model_json(const struct pn_model_settings *m)
 
 static int put_json(const struct pn_settings *s)
 {
-    json_t *settings = json_object(), *models = json_object(), *aliases = json_object(),
-           *adapters = json_array();
+    json_t *settings = json_object(), *models = json_object(), *aliases = json_object(), *adapters = json_array();
     for (int id = 0; id < PN_N_SETTINGS; id++)
         json_object_set_new(settings, pn_settings_table[id].key, setting_json(s, (enum pn_setting_id)id));
     for (size_t i = 0; i < s->n_models; i++)
@@ -91,8 +90,8 @@ static int put_json(const struct pn_settings *s)
     for (size_t i = 0; i < s->n_adapters; i++)
         json_array_append_new(adapters, json_pack("{s:s, s:s, s:s*}", "name", s->adapters[i].name, "path",
                                                   s->adapters[i].path, "model", s->adapters[i].model));
-    return pn_cli_put_json(json_pack("{s:s, s:b, s:o, s:o, s:o, s:o}", "file", s->file, "exists", s->has_file, "settings",
-                                     settings, "models", models, "aliases", aliases, "adapters", adapters));
+    return pn_cli_put_json(json_pack("{s:s, s:b, s:o, s:o, s:o, s:o}", "file", s->file, "exists", s->has_file,
+                                     "settings", settings, "models", models, "aliases", aliases, "adapters", adapters));
 }
 
 /* ---- as text ---- */

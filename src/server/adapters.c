@@ -99,9 +99,9 @@ static pantry_status add_named(const struct pn_adapter_list *list, const char *n
                                struct pn_adapted *out, struct pantry_error *err)
 {
     const struct pn_adapter_setting *s = configured(list, name);
-    pantry_status status = s                         ? add_configured(out, s, scale, err)
+    pantry_status status = s                        ? add_configured(out, s, scale, err)
                            : pn_store_is_name(name) ? add_stored(out, name, scale, err)
-                                                     : PANTRY_NOT_FOUND;
+                                                    : PANTRY_NOT_FOUND;
     *known = s || status != PANTRY_NOT_FOUND;
     return status;
 }
@@ -172,8 +172,7 @@ static bool is_for(const struct pn_adapter_setting *s, const char *base)
 {
     static const char latest[] = ":latest";
     size_t n = s->model ? strlen(s->model) : 0;
-    return !base || !s->model ||
-           (strncmp(base, s->model, n) == 0 && (!base[n] || strcmp(base + n, latest) == 0)) ||
+    return !base || !s->model || (strncmp(base, s->model, n) == 0 && (!base[n] || strcmp(base + n, latest) == 0)) ||
            (strncmp(base, s->model, strlen(base)) == 0 && strcmp(s->model + strlen(base), latest) == 0);
 }
 

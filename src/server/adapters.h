@@ -1,5 +1,5 @@
-/* Adapters that requests choose: the name of a model may go on with "+NAME" or "+NAME:SCALE", several times. NAME is one
- * of the configuration's, or a model of the store that is an adapter or carries some. */
+/* Adapters that requests choose: the name of a model may go on with "+NAME" or "+NAME:SCALE", several times. NAME is
+ * one of the configuration's, or a model of the store that is an adapter or carries some. */
 #ifndef PN_SERVER_ADAPTERS_H
 #define PN_SERVER_ADAPTERS_H
 

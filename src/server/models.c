@@ -15,7 +15,7 @@
 #include <time.h>
 
 struct entry {
-    struct pn_loaded loaded; /* first, so that one is the other */
+    struct pn_loaded loaded;   /* first, so that one is the other */
     struct pn_adapted adapted; /* by the adapters in its name */
     struct entry *next;
     int n_holders, n_waiting;
@@ -623,12 +623,13 @@ static pantry_status add_adapters(const struct pn_models *m, const char *name, c
     *out = failed || both ? NULL : pn_buf_take(&text);
     pn_buf_free(&text);
     if (both)
-        return pn_fail(err, PANTRY_INVALID, "lora: the name of the model chooses adapters, too (found \"%.200s\")", name);
+        return pn_fail(err, PANTRY_INVALID, "lora: the name of the model chooses adapters, too (found \"%.200s\")",
+                       name);
     return *out ? PANTRY_OK : pn_no_memory(err, "a model");
 }
 
-pantry_status pn_models_hold_adapted(struct pn_models *m, const char *name, const float *scales,
-                                     struct pn_loaded **out, bool *loaded_now, struct pantry_error *err)
+pantry_status pn_models_hold_adapted(struct pn_models *m, const char *name, const float *scales, struct pn_loaded **out,
+                                     bool *loaded_now, struct pantry_error *err)
 {
     bool fresh = false;
     struct entry *e;

@@ -70,7 +70,8 @@ pantry_status pn_models_hold_adapted(struct pn_models *models, const char *name,
                                      struct pn_loaded **out, bool *loaded_now, struct pantry_error *err);
 /* The model may go after `keep` (NULL: as the options say). */
 void pn_models_release(struct pn_models *models, struct pn_loaded *loaded, const struct pn_keep_alive *keep);
-/* Unloads a model and those with adapters that consist of it, or as soon as nobody holds them. False: none is loaded. */
+/* Unloads a model and those with adapters that consist of it, or as soon as nobody holds them. False: none is loaded.
+ */
 bool pn_models_unload(struct pn_models *models, const char *name);
 
 struct pn_loaded_state {

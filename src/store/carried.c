@@ -76,8 +76,7 @@ static bool is_conversation(const json_t *v)
     return json_is_array(v);
 }
 
-static pantry_status take_json(struct carry *c, const char *type, const char *text, size_t n,
-                               struct pantry_error *err)
+static pantry_status take_json(struct carry *c, const char *type, const char *text, size_t n, struct pantry_error *err)
 {
     bool params = strcmp(type, "params") == 0;
     json_t *v = json_loadb(text, n, 0, NULL);
@@ -211,8 +210,7 @@ static pantry_status read_layers(const struct pn_stored *model, struct pn_carrie
     char *folder = root_of(manifest);
     pantry_status status = folder ? pn_manifest_read(manifest, &root, err) : pn_no_memory(err, manifest);
     const json_t *layers = json_object_get(root, "layers");
-    struct carry c = {
-        .root = folder, .manifest = manifest, .foreign = model->source != pn_source_own, .out = out};
+    struct carry c = {.root = folder, .manifest = manifest, .foreign = model->source != pn_source_own, .out = out};
     for (size_t i = 0; i < json_array_size(layers) && i < PN_LAYERS_MAX && !status; i++)
         status = take_layer(&c, json_array_get(layers, i), err);
     if (!status)

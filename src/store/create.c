@@ -368,8 +368,8 @@ static pantry_status take_folder(struct making *m, const struct pn_create_files 
     pantry_status status = PANTRY_OK;
     for (size_t i = 0; i < files->len && !status; i++) {
         if (!is_part(&files->data[i]))
-            status = pn_fail(err, PANTRY_INVALID, "%.200s: not a file of a model in safetensors files",
-                             files->data[i].path);
+            status =
+                pn_fail(err, PANTRY_INVALID, "%.200s: not a file of a model in safetensors files", files->data[i].path);
         else
             status = add_file(m, &files->data[i], PN_TYPE_FILE, err);
     }
@@ -542,12 +542,12 @@ static pantry_status write_manifest(struct making *m, struct pantry_error *err)
     json_t *diffs = json_array(), *layer, *root = NULL;
     json_array_foreach(m->layers, i, layer) json_array_append(diffs, json_object_get(layer, "digest"));
     bool folder = false;
-    json_array_foreach(m->layers, i, layer)
-        folder |= strcmp(json_string_value(json_object_get(layer, "mediaType")), PN_TYPE_FILE) == 0;
-    json_t *config = json_pack("{s:s, s:s, s:[s], s:s, s:s, s:{s:s, s:o}}", "model_format",
-                               folder ? "safetensors" : "gguf", "model_family",
-                               family ? family : "unknown", "model_families", family ? family : "unknown",
-                               "architecture", "amd64", "os", "linux", "rootfs", "type", "layers", "diff_ids", diffs);
+    json_array_foreach(m->layers, i, layer) folder |=
+        strcmp(json_string_value(json_object_get(layer, "mediaType")), PN_TYPE_FILE) == 0;
+    json_t *config =
+        json_pack("{s:s, s:s, s:[s], s:s, s:s, s:{s:s, s:o}}", "model_format", folder ? "safetensors" : "gguf",
+                  "model_family", family ? family : "unknown", "model_families", family ? family : "unknown",
+                  "architecture", "amd64", "os", "linux", "rootfs", "type", "layers", "diff_ids", diffs);
     if (config && m->create->requires && *m->create->requires)
         json_object_set_new(config, "requires", json_string(m->create->requires));
     pantry_status status = PANTRY_OK;
@@ -728,8 +728,8 @@ static pantry_status check_digests(const struct pn_create_files *files, struct p
         const struct pn_create_file *f = &files->data[i];
         if (*f->digest && !pn_digest_hex(f->digest))
             return pn_fail(err, PANTRY_INVALID,
-                           "%.200s: not a digest (found \"%.80s\", allowed sha256: and 64 hexadecimal digits)",
-                           f->path, f->digest);
+                           "%.200s: not a digest (found \"%.80s\", allowed sha256: and 64 hexadecimal digits)", f->path,
+                           f->digest);
     }
     return PANTRY_OK;
 }

@@ -23,7 +23,7 @@ struct pn_create {
     struct pn_create_files files; /* GGUF files: a model or all its shards, and projectors; or those of a folder with
                                      safetensors files */
     struct pn_create_files adapters;
-    struct pn_create_files drafts; /* a GGUF file or all its shards; kept with the model, and not used yet */
+    struct pn_create_files drafts;      /* a GGUF file or all its shards; kept with the model, and not used yet */
     char *template, *system, *requires; /* NULL or "": none, or the base's */
     char *quantize;                     /* "q4_K_M": refused unless most of the model is in that type; NULL: any */
     json_t *licenses;                   /* array of texts, may be NULL like the next two */

@@ -264,8 +264,10 @@ static pantry_status take_folder(const json_t *files, const char *quant, struct 
 {
     pantry_status status = PANTRY_OK;
     if (strcmp(quant, any_quant) != 0)
-        return pn_fail(err, PANTRY_NOT_FOUND, "the repository has no GGUF file for %s, but safetensors files; leave "
-                                              "out the quant", quant);
+        return pn_fail(err, PANTRY_NOT_FOUND,
+                       "the repository has no GGUF file for %s, but safetensors files; leave "
+                       "out the quant",
+                       quant);
     model->folder = true;
     for (size_t i = 0; i < json_array_size(files) && !status; i++) {
         const json_t *file = json_array_get(files, i);

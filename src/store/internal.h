@@ -138,8 +138,8 @@ pantry_status pn_manifest_weights(const char *store, const struct pn_model_name 
 pantry_status pn_manifest_model(const char *store, const struct pn_model_name *name, char **path,
                                 struct pantry_error *err);
 /* The same for the layers of a manifest of the store; `name` is for errors. */
-pantry_status pn_layers_weights(const char *store, const char *name, const json_t *layers, char **path,
-                                uint64_t *bytes, struct pantry_error *err);
+pantry_status pn_layers_weights(const char *store, const char *name, const json_t *layers, char **path, uint64_t *bytes,
+                                struct pantry_error *err);
 /* The same for any folder in Ollama's layout and a manifest in it, which the caller checked to be one of its files. */
 pantry_status pn_manifest_model_in(const char *models, const char *manifest, char **path, struct pantry_error *err);
 /* Writes the configuration blob and then the manifest; `license` is the digest of a licence blob or NULL. */

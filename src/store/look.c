@@ -105,7 +105,8 @@ static bool is_complete(const char *folder, const struct pn_names *files)
     const char *tensor;
     bool complete = path != NULL;
     if (path && access(path, F_OK) == 0) {
-        complete = pn_file_read(path, MAX_INDEX, &text, &n, NULL) == PANTRY_OK && (index = json_loadb(text, n, 0, NULL));
+        complete =
+            pn_file_read(path, MAX_INDEX, &text, &n, NULL) == PANTRY_OK && (index = json_loadb(text, n, 0, NULL));
         json_object_foreach(json_object_get(index, "weight_map"), tensor, file)
         {
             size_t i = 0;

@@ -107,8 +107,8 @@ static pantry_status path_of(const char *store, struct weights *w, char **path, 
     return pn_shards_path(store, blobs, w->n, path, err);
 }
 
-pantry_status pn_layers_weights(const char *store, const char *name, const json_t *layers, char **path,
-                                uint64_t *bytes, struct pantry_error *err)
+pantry_status pn_layers_weights(const char *store, const char *name, const json_t *layers, char **path, uint64_t *bytes,
+                                struct pantry_error *err)
 {
     struct weights w = {.n = 0};
     *path = NULL;
@@ -230,8 +230,8 @@ pantry_status pn_blob_put(const char *store, const void *bytes, size_t n, char h
 }
 
 /* Ollama's configuration blob of a model. */
-static pantry_status put_config(const char *store, const struct pn_catalog_entry *entry, const char *format, char hex[PN_SHA256_HEX + 1],
-                                size_t *size, struct pantry_error *err)
+static pantry_status put_config(const char *store, const struct pn_catalog_entry *entry, const char *format,
+                                char hex[PN_SHA256_HEX + 1], size_t *size, struct pantry_error *err)
 {
     json_t *config = json_pack("{s:s, s:s, s:[s], s:s, s:s, s:{s:s, s:[s+]}}", "model_format", format, "model_family",
                                entry->family, "model_families", entry->family, "architecture", "amd64", "os", "linux",

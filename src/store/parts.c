@@ -52,8 +52,8 @@ struct parts {
     CURLM *multi;
     struct lane lane[N_LANES];
     struct pn_lanes lanes; /* how many may run */
-    bool ranges; /* the server has sent one */
-    bool whole;  /* it sends none */
+    bool ranges;           /* the server has sent one */
+    bool whole;            /* it sends none */
     int restarts, failures;
     uint64_t start_ns;     /* no lane starts before, after a failure */
     struct pn_sha256 hash; /* of the first `hashed` bytes */

@@ -169,10 +169,10 @@ uint64_t pn_store_model_bytes(const char *path)
     uint64_t sum = 0;
     const char *slash = strrchr(path, '/');
     if (!pn_shards_name(path, &number, &count))
-        return stat(path, &st) != 0     ? 0
-               : S_ISREG(st.st_mode)    ? (uint64_t)st.st_size
-               : is_of_shards(path)     ? bytes_of_links(path)
-                                        : 0;
+        return stat(path, &st) != 0  ? 0
+               : S_ISREG(st.st_mode) ? (uint64_t)st.st_size
+               : is_of_shards(path)  ? bytes_of_links(path)
+                                     : 0;
     if (!is_of_shards(path))
         return 0;
     for (unsigned i = 1; i <= count; i++) {

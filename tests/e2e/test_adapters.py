@@ -66,9 +66,7 @@ def by_cli(*adapters, model=None, prompt=PROMPT):
 
 def ask(model, prompt=PROMPT, status=200, **more):
     body = {"model": model, "prompt": prompt, "raw": True, "stream": False, **more}
-    got, _, reply = SERVICE.request(
-        "POST", "/api/generate", {**body, "options": {"temperature": 0, "num_predict": N}}
-    )
+    got, _, reply = SERVICE.request("POST", "/api/generate", {**body, "options": {"temperature": 0, "num_predict": N}})
     if got != status:
         raise AssertionError(reply)
     return reply["response"] if got == 200 else reply["error"]

@@ -281,7 +281,9 @@ class Creating(Case):
         self.assertEqual(self.blobs(), [])
 
     def test_adapters_that_are_folders(self):
-        one, two = (tiny_folder.write_adapter(os.path.join(self.home, name), seed) for name, seed in (("a", 1), ("b", 2)))
+        one, two = (
+            tiny_folder.write_adapter(os.path.join(self.home, name), seed) for name, seed in (("a", 1), ("b", 2))
+        )
         ask = lambda name, *more: self.good("generate", name, *ANSWER, *more, env=self.env)
         self.create("mine", f"FROM {FOLDER}\nADAPTER {one}\nADAPTER {two}\n")
         wanted = ask(FOLDER, "--adapter", one, "--adapter", two)

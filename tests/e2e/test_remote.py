@@ -246,7 +246,9 @@ class Changing(Remote):
         self.good("create", "pulled", "-f", self.modelfile(f"FROM {self.toy}"))
         self.assertIn(self.toy, self.tags())  # the service pulled the base
         self.assertIn("nosuch", self.bad(1, "create", "x", "-f", self.modelfile("FROM nosuch")))
-        self.assertIn("temperature", self.bad(1, "create", "x", "-f", self.modelfile("FROM a\nPARAMETER temperature x")))
+        self.assertIn(
+            "temperature", self.bad(1, "create", "x", "-f", self.modelfile("FROM a\nPARAMETER temperature x"))
+        )
 
 
 class Keys(Remote):

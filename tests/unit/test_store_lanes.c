@@ -103,8 +103,10 @@ static void time_may_stand_still(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(shrinks_after_failures),          cmocka_unit_test(grows_where_that_is_faster),
-        cmocka_unit_test(stays_where_that_brings_nothing), cmocka_unit_test(failures_of_a_try_make_it_rarer),
+        cmocka_unit_test(shrinks_after_failures),
+        cmocka_unit_test(grows_where_that_is_faster),
+        cmocka_unit_test(stays_where_that_brings_nothing),
+        cmocka_unit_test(failures_of_a_try_make_it_rarer),
         cmocka_unit_test(time_may_stand_still),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

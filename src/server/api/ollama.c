@@ -512,16 +512,26 @@ static pantry_status read_keep(const json_t *options, struct pn_answer_options *
 
 static pantry_status read_call(struct call *c, struct pantry_error *err)
 {
-    static const char *const of_chat[] = {
-        "model",    "messages",     "tools",    "stream", "think",   "keep_alive",         "options",
-        "logprobs", "top_logprobs", "truncate", "shift",  "figures", "_debug_render_only", "format",
-        "lora",     NULL};
-    static const char *const of_generate[] = {"model",    "prompt",     "suffix",
-                                              "system",   "raw",        "stream",
-                                              "think",    "keep_alive", "options",
-                                              "logprobs", "figures",    "top_logprobs",
-                                              "truncate", "shift",      "_debug_render_only",
-                                              "format",   "lora",       NULL};
+    static const char *const of_chat[] = {"model",
+                                          "messages",
+                                          "tools",
+                                          "stream",
+                                          "think",
+                                          "keep_alive",
+                                          "options",
+                                          "logprobs",
+                                          "top_logprobs",
+                                          "truncate",
+                                          "shift",
+                                          "figures",
+                                          "_debug_render_only",
+                                          "format",
+                                          "lora",
+                                          NULL};
+    static const char *const of_generate[] = {"model",   "prompt",       "suffix",     "system",  "raw",
+                                              "stream",  "think",        "keep_alive", "options", "logprobs",
+                                              "figures", "top_logprobs", "truncate",   "shift",   "_debug_render_only",
+                                              "format",  "lora",         NULL};
     const char *prompt = NULL;
     json_t *messages = NULL;
     json_t *options = NULL, *keep = json_object_get(c->body, "keep_alive");

@@ -90,8 +90,8 @@ static pantry_status read_messages(const json_t *body, json_t **out, struct pant
 static pantry_status read_create(const json_t *body, struct pn_create *out, const char **name, bool *stream,
                                  struct pantry_error *err)
 {
-    static const char *const known[] = {"model",    "name",     "stream",   "from",   "files",
-                                        "adapters", "template", "license",  "system", "parameters",
+    static const char *const known[] = {"model",    "name",     "stream",   "from",        "files",
+                                        "adapters", "template", "license",  "system",      "parameters",
                                         "messages", "quantize", "requires", "draft_files", NULL};
     json_t *parameters = NULL;
     pantry_status status = pn_json_known(body, "", known, err);

@@ -33,7 +33,7 @@ pantry_status pn_ollama_name(const json_t *body, const char **out, struct pantry
 struct transfer {
     struct pn_exchange *x;
     const char *name;
-    const char *to; /* of a push: the name in the registry; NULL: the same */
+    const char *to;                       /* of a push: the name in the registry; NULL: the same */
     const struct pn_catalog_entry *entry; /* NULL: from a registry */
     bool stream, begun, verifying, insecure, public_only;
     pantry_cancel *cancel;
