@@ -141,7 +141,7 @@ static pantry_status add_folder(struct pn_create_files *files, const char *folde
     if (!status && files->len == before)
         status =
             pn_fail(err, PANTRY_NOT_FOUND,
-                    "%s: has no file %s, and is no folder of safetensors files with a config.json", folder, pattern);
+                    "%s: has no file %s, and is not a folder of safetensors files with a config.json", folder, pattern);
     if (files->len > before) /* folders have no order */
         qsort(files->data + before, files->len - before, sizeof *files->data, by_path);
     return status;

@@ -357,7 +357,7 @@ class Files(Create):
                 "FROM ./m-00001-of-00002.gguf",
                 "line 1: FROM: .*m-00002-of-00002.gguf: is missing; it is shard 2 of 2",
             ),
-            ("FROM ./hf", "no folder of safetensors files with a config.json"),
+            ("FROM ./hf", "not a folder of safetensors files with a config.json"),
             ("FROM ./two", "several models"),
             ("FROM ./none.gguf", "none.gguf: No such file"),
             ("FROM nobody/nothing", "nobody/nothing"),
