@@ -237,6 +237,9 @@ static bool is_folder(const json_t *files)
 static pantry_status take_part(const json_t *file, struct pn_hub_model *model, struct pantry_error *err)
 {
     json_int_t size = json_integer_value(json_object_get(file, "size"));
+    for (size_t i = 0; i < model->n; i++)
+        if (strcasecmp(model->file[i].path, path_of(file)) == 0)
+            return pn_fail(err, PANTRY_FORMAT, "%s: is in the server's list twice", path_of(file));
     if (json_object_get(file, "lfs"))
         return take_file(file, false, model, err);
     if (size > MAX_SMALL || pn_media_is_weights(path_of(file)))
