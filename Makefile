@@ -329,7 +329,7 @@ $(B)/tests/test_ndjson: $(B)/src/cli/ndjson.o
 $(B)/tests/test_guard: $(B)/src/server/guard.o
 $(B)/tests/test_json: $(B)/src/server/json.o
 $(B)/tests/test_keys: $(B)/src/server/keys.o
-$(B)/tests/test_models: $(B)/src/server/models.o
+$(B)/tests/test_models: $(B)/src/server/models.o $(B)/src/server/adapters.o
 $(B)/tests/test_top_view: $(patsubst %,$(B)/src/cli/%.o,top_view top_page say terminal)
 $(B)/tests/test_said: $(B)/src/server/said.o
 

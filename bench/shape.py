@@ -98,8 +98,8 @@ def row(rng, kind, k):
     return b"".join(rng.randbytes(192) + bytes([16] * 16) + struct.pack("<e", 1e-4) for _ in range(k // 256))
 
 
-def main():
-    rows, n_vocab = tokenizer_of(sys.argv[1])
+def write(vocabulary, path):
+    rows, n_vocab = tokenizer_of(vocabulary)
     metadata(rows)
     rng = random.Random(1)
     listed, at = [], 0
@@ -108,7 +108,7 @@ def main():
         shape = (k, n) if n else (k,)
         listed.append(string(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, kind, at))
         at += (size + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
-    with open(sys.argv[2], "wb") as f:
+    with open(path, "wb") as f:
         f.write(b"GGUF" + struct.pack("<IQQ", 3, len(listed), len(rows)) + b"".join(rows) + b"".join(listed))
         for _, kind, n, k in tensors(n_vocab):
             f.write(bytes(-f.tell() % ALIGNMENT))
@@ -118,4 +118,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    write(sys.argv[1], sys.argv[2])

@@ -14,6 +14,7 @@
 #endif
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -217,17 +218,53 @@ void pn_os_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock, uint64_t ns)
     pthread_cond_timedwait(cond, lock, &t);
 }
 
-void pn_os_trim(void)
-{
-#ifdef __GLIBC__
-    malloc_trim(0);
-#endif
-}
-
 void pn_os_share_heap(void)
 {
 #ifdef __GLIBC__
     mallopt(M_ARENA_MAX, 1);
+#endif
+}
+
+#ifdef __GLIBC__
+static void *free_all(void *list)
+{
+    while (list) {
+        void *next = *(void **)list;
+        free(list);
+        list = next;
+    }
+    return NULL;
+}
+#endif
+
+/* glibc keeps up to seven freed chunks of each size below about a kilobyte per thread, each of which may hold a page,
+ * and has no call to return them. So they are taken, and a thread that ends frees them. */
+void pn_os_release_thread(void)
+{
+#ifdef __GLIBC__
+    enum { SMALLEST = 24, LARGEST = 1032, STEP = 16, EACH = 7 };
+    void *list = NULL;
+    pthread_t thread;
+    for (size_t size = SMALLEST; size <= LARGEST; size += STEP)
+        for (int i = 0; i < EACH; i++) {
+            void *chunk = malloc(size);
+            if (chunk) {
+                *(void **)chunk = list;
+                list = chunk;
+            }
+        }
+    if (pthread_create(&thread, NULL, free_all, list) == 0)
+        pthread_join(thread, NULL);
+    else
+        free_all(list);
+#endif
+}
+
+void pn_os_trim(void)
+{
+#ifdef __GLIBC__
+    pn_os_release_thread();
+    malloc_trim(0);
 #endif
 }
 

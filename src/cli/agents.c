@@ -1,8 +1,10 @@
 /* Coding agents: see agents.h. URLs and names of models have no characters that JSON, TOML or a shell would read as
- * more than text; keys may, so files and arguments name the variable that has the key. */
+ * more than text; keys may, so files and arguments name the variable that has the key, or have it as a JSON string. */
 #include "cli/agents.h"
 
+#include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define KEY "PANTRY_API_KEY=@key@"
@@ -79,19 +81,44 @@ const struct pn_agent pn_agents[] = {
      .install = "https://docs.github.com/en/copilot/how-tos/set-up/install-copilot-cli",
      .environment = {"COPILOT_PROVIDER_BASE_URL=@url@/v1", "COPILOT_PROVIDER_API_KEY=@key@",
                      "COPILOT_PROVIDER_WIRE_API=responses", "COPILOT_MODEL=@model@"}},
+    {.name = "droid",
+     .title = "Factory Droid",
+     .program = "droid",
+     .install = "https://docs.factory.ai/droid-cli/quickstart",
+     .environment = {KEY, "FACTORY_HOME_OVERRIDE=@folder@"},
+     .file = ".factory/settings.json",
+     .content =
+         "{\"customModels\": [{\"model\": \"@model@\", \"displayName\": \"@model@\", \"baseUrl\": \"@url@/v1\", "
+         "\"apiKey\": \"${PANTRY_API_KEY}\", \"provider\": \"generic-chat-completion-api\", \"maxOutputTokens\": "
+         "@output@, \"id\": \"custom:@model@-0\", \"index\": 0}], \"sessionDefaultSettings\": {\"model\": "
+         "\"custom:@model@-0\", \"reasoningEffort\": \"none\"}}\n"},
+    {.name = "cline",
+     .title = "Cline",
+     .program = "cline",
+     .install = "npm install -g cline",
+     .environment = {"CLINE_PROVIDER_SETTINGS_PATH=@folder@/providers.json"},
+     .file = "providers.json",
+     .content = "{\"version\": 1, \"lastUsedProvider\": \"openai-compatible\", \"modes\": {}, \"providers\": "
+                "{\"openai-compatible\": {\"settings\": {\"provider\": \"openai-compatible\", \"apiKey\": @jsonkey@, "
+                "\"model\": \"@model@\", \"baseUrl\": \"@url@/v1\"}, \"updatedAt\": \"2026-01-01T00:00:00.000Z\", "
+                "\"tokenSource\": \"manual\"}}}\n"},
     {0},
 };
 
 void pn_agent_expand(struct pn_buf *out, const char *text, const struct pn_agent_values *values)
 {
     char context[16], output[16];
+    json_t *key = json_string(values->key);
+    char *quoted = key ? json_dumps(key, JSON_ENCODE_ANY) : NULL;
+    json_decref(key);
+    out->failed |= !quoted;
     snprintf(context, sizeof context, "%d", values->n_context);
     snprintf(output, sizeof output, "%d", values->n_output);
     const struct {
         const char *name, *value;
-    } places[] = {{"@url@", values->url}, {"@model@", values->model}, {"@key@", values->key},
-                  {"@context@", context}, {"@output@", output},       {"@folder@", values->folder}};
-    while (*text) {
+    } places[] = {{"@url@", values->url}, {"@model@", values->model},   {"@key@", values->key}, {"@context@", context},
+                  {"@output@", output},   {"@folder@", values->folder}, {"@jsonkey@", quoted}};
+    while (*text && quoted) {
         size_t i = 0;
         while (i < sizeof places / sizeof *places && strncmp(text, places[i].name, strlen(places[i].name)) != 0)
             i++;
@@ -102,4 +129,5 @@ void pn_agent_expand(struct pn_buf *out, const char *text, const struct pn_agent
             pn_buf_putc(out, *text++);
         }
     }
+    free(quoted);
 }

@@ -10,14 +10,14 @@
 
 enum { PN_AGENT_LINES = 16 };
 
-/* In all texts @url@, @model@, @context@ and @output@ (tokens), @key@, and @folder@, the temporary folder, stand for
- * their values. */
+/* In all texts @url@, @model@, @context@ and @output@ (tokens), @key@, @jsonkey@ (the key as a JSON string), and
+ * @folder@, the temporary folder, stand for their values. */
 struct pn_agent {
     const char *name, *title, *program, *install;
     const char *environment[PN_AGENT_LINES]; /* "NAME=value"; up to NULL */
     const char *arguments[PN_AGENT_LINES];   /* before the user's; up to NULL */
     const char *usual;                       /* the argument where the user gives none; NULL: none */
-    const char *file, *content;              /* a file in the temporary folder; NULL: none */
+    const char *file, *content;              /* a file in the temporary folder, or in one of that; NULL: none */
 };
 
 /* All agents; a NULL name ends the table. */

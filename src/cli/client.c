@@ -27,8 +27,9 @@ enum {
 
 struct transfer {
     const struct pn_client *client;
-    const pantry_cancel *cancel;
+    const struct pn_call *call;
     CURL *easy;
+    uint64_t sent_bytes; /* of a file */
     struct curl_slist *lines;
     char *sent;
     long milliseconds; /* most time; 0: any */
@@ -83,14 +84,43 @@ static bool add_line(struct transfer *t, const char *name, const char *value)
     return longer != NULL;
 }
 
-static void set_up(struct transfer *t, const char *method, const char *url)
+/* The next bytes of a file. A file that has become shorter ends the transfer. */
+static size_t give_file(char *to, size_t size, size_t n, void *user)
+{
+    struct transfer *t = user;
+    uint64_t left = t->call->file_bytes - t->sent_bytes;
+    size_t wanted = n * size < left ? n * size : (size_t)left, got = fread(to, 1, wanted, t->call->file);
+    if (got < wanted)
+        return CURL_READFUNC_ABORT;
+    t->sent_bytes += got;
+    if (t->call->sent)
+        t->call->sent(t->call->user, t->sent_bytes);
+    return got;
+}
+
+static void set_up_body(struct transfer *t)
+{
+    CURL *easy = t->easy;
+    curl_off_t bytes = t->sent ? (curl_off_t)strlen(t->sent) : 0;
+    if (t->call->file) {
+        bytes = (curl_off_t)t->call->file_bytes;
+        curl_easy_setopt(easy, CURLOPT_POST, 1L);
+        curl_easy_setopt(easy, CURLOPT_READFUNCTION, give_file);
+        curl_easy_setopt(easy, CURLOPT_READDATA, t);
+    } else if (t->sent) {
+        curl_easy_setopt(easy, CURLOPT_POSTFIELDS, t->sent);
+    }
+    curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, bytes);
+    if (strcmp(t->call->method, "HEAD") == 0)
+        curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
+    curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, t->call->method);
+}
+
+static void set_up(struct transfer *t, const char *url)
 {
     CURL *easy = t->easy;
     curl_easy_setopt(easy, CURLOPT_URL, url);
-    curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method);
-    if (t->sent)
-        curl_easy_setopt(easy, CURLOPT_POSTFIELDS, t->sent);
-    curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)(t->sent ? strlen(t->sent) : 0));
+    set_up_body(t);
     curl_easy_setopt(easy, CURLOPT_HTTPHEADER, t->lines);
     curl_easy_setopt(easy, CURLOPT_USERAGENT, "pantry/" PANTRY_VERSION);
     curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, t->why);
@@ -109,7 +139,7 @@ static void set_up(struct transfer *t, const char *method, const char *url)
 
 static bool is_cancelled(const struct transfer *t)
 {
-    return t->cancel && pantry_cancel_is_set(t->cancel);
+    return t->call->cancel && pantry_cancel_is_set(t->call->cancel);
 }
 
 /* Runs the transfer; Ctrl-C ends it within a poll, also while nothing arrives. */
@@ -143,18 +173,18 @@ static bool is_good_key(const char *key)
     return n <= MAX_KEY;
 }
 
-static pantry_status transfer(struct transfer *t, const char *method, const char *path, const json_t *body,
-                              const char *name, CURLcode *code, struct pantry_error *err)
+static pantry_status transfer(struct transfer *t, CURLcode *code, struct pantry_error *err)
 {
-    char url[PN_URL_MAX + 64], bearer[MAX_KEY + 16];
+    char url[PN_URL_MAX + 128], bearer[MAX_KEY + 16];
+    const json_t *body = t->call->body;
     t->err = err;
     t->easy = curl_easy_init();
     t->sent = body ? json_dumps(body, JSON_COMPACT) : NULL;
     bool good = t->easy && (!body || t->sent) && add_line(t, "Expect", "");
-    if (good && body)
-        good = add_line(t, "Content-Type", "application/json");
-    if (good && name)
-        good = add_line(t, "X-Request-Id", name);
+    if (good && (body || t->call->file))
+        good = add_line(t, "Content-Type", body ? "application/json" : "application/octet-stream");
+    if (good && t->call->name)
+        good = add_line(t, "X-Request-Id", t->call->name);
     if (good && t->client->key) {
         if (!is_good_key(t->client->key))
             return pn_fail(err, PANTRY_INVALID, "PANTRY_API_KEY: not an API key (allowed at most %d printable letters)",
@@ -164,8 +194,8 @@ static pantry_status transfer(struct transfer *t, const char *method, const char
     }
     if (!good)
         return pn_no_memory(err, "a call of the service");
-    snprintf(url, sizeof url, "%s%s", t->client->url, path);
-    set_up(t, method, url);
+    snprintf(url, sizeof url, "%s%s", t->client->url, t->call->path);
+    set_up(t, url);
     *code = perform(t);
     curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &t->status);
     return PANTRY_OK;
@@ -233,10 +263,10 @@ static pantry_status broken(const struct transfer *t, CURLcode code, struct pant
 pantry_status pn_client_call(const struct pn_client *client, struct pn_call *call, struct pantry_error *err)
 {
     struct taking taking = {call, PANTRY_OK, err};
-    struct transfer t = {.client = client, .cancel = call->cancel, .whole = {.limit = MAX_REPLY}};
+    struct transfer t = {.client = client, .call = call, .whole = {.limit = MAX_REPLY}};
     CURLcode code = CURLE_OK;
     pn_ndjson_start(&t.reader, take_object, &taking);
-    pantry_status status = transfer(&t, call->method, call->path, call->body, call->name, &code, err);
+    pantry_status status = transfer(&t, &code, err);
     call->status = t.status;
     if (!status && is_cancelled(&t))
         status = pn_fail(err, PANTRY_CANCELLED, "stopped");
@@ -261,11 +291,12 @@ pantry_status pn_client_call(const struct pn_client *client, struct pn_call *cal
 pantry_status pn_client_text(const struct pn_client *client, const char *path, long milliseconds,
                              const pantry_cancel *cancel, char **text, long *http_status, struct pantry_error *err)
 {
+    const struct pn_call call = {.method = "GET", .path = path, .cancel = cancel};
     struct transfer t = {
-        .client = client, .cancel = cancel, .milliseconds = milliseconds, .whole = {.limit = MAX_REPLY}};
+        .client = client, .call = &call, .milliseconds = milliseconds, .whole = {.limit = MAX_REPLY}};
     CURLcode code = CURLE_OK;
     *text = NULL;
-    pantry_status status = transfer(&t, "GET", path, NULL, &code, err);
+    pantry_status status = transfer(&t, &code, err);
     *http_status = t.status;
     if (!status && code != CURLE_OK)
         status = broken(&t, code, err);
@@ -329,10 +360,13 @@ static bool answers(const struct pn_client *client, bool *pantry, struct pantry_
     static const char wanted[] = "pantry is running";
     struct pn_client stranger = *client;
     stranger.key = NULL;
-    struct transfer t = {
-        .client = &stranger, .milliseconds = client->local ? NEAR_MS : FAR_MS, .whole = {.limit = MAX_ERROR}};
+    const struct pn_call call = {.method = "GET", .path = "/"};
+    struct transfer t = {.client = &stranger,
+                         .call = &call,
+                         .milliseconds = client->local ? NEAR_MS : FAR_MS,
+                         .whole = {.limit = MAX_ERROR}};
     CURLcode code = CURLE_OK;
-    pantry_status status = transfer(&t, "GET", "/", NULL, NULL, &code, err);
+    pantry_status status = transfer(&t, &code, err);
     if (!status && code != CURLE_OK)
         status = broken(&t, code, err);
     if (!status && t.status / 100 != 2)
@@ -344,7 +378,6 @@ static bool answers(const struct pn_client *client, bool *pantry, struct pantry_
 
 enum pn_presence pn_client_find(struct pn_client *client, struct pantry_error *err)
 {
-    bool pantry;
     const char *ours = pn_cli_variable("PANTRY_HOST", "PANTRY_HOST");
     const char *text = pn_cli_variable("PANTRY_HOST", "OLLAMA_HOST"), *key = getenv("PANTRY_API_KEY");
     *client = (struct pn_client){.key = key && *key ? key : NULL, .given = ours != NULL};
@@ -357,9 +390,9 @@ enum pn_presence pn_client_find(struct pn_client *client, struct pantry_error *e
         pn_fail(err, PANTRY_INTERNAL, "libcurl cannot be used");
         return PN_SERVICE_BROKEN;
     }
-    if (!answers(client, &pantry, err))
+    if (!answers(client, &client->pantry, err))
         return client->given && !client->local ? PN_SERVICE_BROKEN : PN_SERVICE_ABSENT;
-    return pantry || client->given ? PN_SERVICE_RUNS : PN_SERVICE_ABSENT;
+    return client->pantry || client->given ? PN_SERVICE_RUNS : PN_SERVICE_ABSENT;
 }
 
 int pn_client_elsewhere(struct pn_client *client, bool *elsewhere)

@@ -10,12 +10,14 @@
 #include "pantry.h"
 
 #include <jansson.h>
+#include <stdio.h>
 
 struct pn_client {
     char url[PN_URL_MAX]; /* without a slash at its end */
     const char *key;      /* PANTRY_API_KEY; NULL: none */
     bool given;           /* PANTRY_HOST names it */
     bool local;           /* it is on this machine */
+    bool pantry;          /* it is pantry, and not another service that speaks Ollama's API */
 };
 
 enum pn_presence { PN_SERVICE_ABSENT, PN_SERVICE_RUNS, PN_SERVICE_BROKEN };
@@ -33,8 +35,11 @@ int pn_client_elsewhere(struct pn_client *client, bool *elsewhere);
 
 struct pn_call {
     const char *method, *path;
-    const json_t *body;   /* NULL: none */
-    pn_ndjson_sink *sink; /* takes each object of the reply: one, or one per line of a stream */
+    const json_t *body;                       /* NULL: none */
+    FILE *file;                               /* what is sent in place of it, from its start, ... */
+    uint64_t file_bytes;                      /* ... so many bytes; ... */
+    void (*sent)(void *user, uint64_t bytes); /* ... this hears how many are sent, from time to time; may be NULL */
+    pn_ndjson_sink *sink;                     /* takes each object of the reply: one, or one per line of a stream */
     void *user;
     const char *name;            /* by which the service knows the call (X-Request-Id); NULL: none */
     const pantry_cancel *cancel; /* may be NULL; then the service ends what it does for the call */

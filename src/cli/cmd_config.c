@@ -80,15 +80,18 @@ static json_t *model_json(const struct pn_model_settings *m)
 
 static int put_json(const struct pn_settings *s)
 {
-    json_t *settings = json_object(), *models = json_object(), *aliases = json_object();
+    json_t *settings = json_object(), *models = json_object(), *aliases = json_object(), *adapters = json_array();
     for (int id = 0; id < PN_N_SETTINGS; id++)
         json_object_set_new(settings, pn_settings_table[id].key, setting_json(s, (enum pn_setting_id)id));
     for (size_t i = 0; i < s->n_models; i++)
         json_object_set_new(models, s->models[i].name, model_json(&s->models[i]));
     for (size_t i = 0; i < s->n_aliases; i++)
         json_object_set_new(aliases, s->aliases[i].name, json_string(s->aliases[i].model));
-    return pn_cli_put_json(json_pack("{s:s, s:b, s:o, s:o, s:o}", "file", s->file, "exists", s->has_file, "settings",
-                                     settings, "models", models, "aliases", aliases));
+    for (size_t i = 0; i < s->n_adapters; i++)
+        json_array_append_new(adapters, json_pack("{s:s, s:s, s:s*}", "name", s->adapters[i].name, "path",
+                                                  s->adapters[i].path, "model", s->adapters[i].model));
+    return pn_cli_put_json(json_pack("{s:s, s:b, s:o, s:o, s:o, s:o}", "file", s->file, "exists", s->has_file,
+                                     "settings", settings, "models", models, "aliases", aliases, "adapters", adapters));
 }
 
 /* ---- as text ---- */
@@ -112,6 +115,11 @@ static void put_text(const struct pn_settings *s)
         printf("\n[aliases]\n");
     for (size_t i = 0; i < s->n_aliases; i++)
         printf("%s = %s\n", s->aliases[i].name, s->aliases[i].model);
+    if (s->n_adapters)
+        printf("\n[adapters]\n");
+    for (size_t i = 0; i < s->n_adapters; i++)
+        printf("%s = %s%s%s\n", s->adapters[i].name, s->adapters[i].path, s->adapters[i].model ? ", for " : "",
+               s->adapters[i].model ? s->adapters[i].model : "");
     printf("\n%s%s\n", s->file, s->has_file ? "" : " does not exist");
 }
 

@@ -4,6 +4,7 @@
 
 #include "cli/model.h"
 #include "cli/progress.h"
+#include "cli/remote_create.h"
 #include "cli/say.h"
 #include "cli/terminal.h"
 #include "cli/transfer.h"
@@ -119,6 +120,8 @@ static int run(const struct pn_command *command, int argc, char **argv)
     void *const targets[] = {&chosen};
     struct pn_arguments arguments;
     struct pn_create create = {0};
+    struct pn_client client;
+    bool elsewhere;
     int status = pn_cli_parse(command, argc, argv, targets, &arguments);
     if (status != PN_CLI_GO_ON)
         return status;
@@ -127,9 +130,16 @@ static int run(const struct pn_command *command, int argc, char **argv)
     if (!pn_store_is_name(arguments.text[0]))
         return pn_cli_misuse(command, "%s: not a model name; names look like mario or namespace/mario:tag",
                              arguments.text[0]);
+    if ((status = pn_client_elsewhere(&client, &elsewhere)) != PN_CLI_GO_ON)
+        return status;
     status = read_modelfile(chosen.file, &create);
     if (status == PN_EXIT_DONE && chosen.quantize && !(create.quantize = strdup(chosen.quantize)))
         status = pn_cli_no_memory();
+    if (status == PN_EXIT_DONE && elsewhere) {
+        status = pn_remote_create(&client, arguments.text[0], &create, chosen.quiet);
+        pn_create_free(&create);
+        return status;
+    }
     if (status == PN_EXIT_DONE)
         status = find_base(&create);
     if (status == PN_EXIT_DONE)
@@ -145,9 +155,10 @@ const struct pn_command pn_cmd_create = {
     .about = "A Modelfile is a text file with Ollama's instructions: FROM (a model, which is pulled if it is not "
              "there, a GGUF\n"
              "file or a folder with one),\n"
-             "SYSTEM, PARAMETER, TEMPLATE, MESSAGE, LICENSE, ADAPTER, REQUIRES. Files are cloned or linked into "
-             "the\n"
-             "store where the file system can, else copied.",
+             "SYSTEM, PARAMETER, TEMPLATE, MESSAGE, LICENSE, ADAPTER, DRAFT, REQUIRES. Files are cloned or linked "
+             "into\n"
+             "the store where the file system can, else copied. Where PANTRY_HOST names a service on another machine,\n"
+             "that one makes the model, and is sent the files that it lacks.",
     .example = "printf 'FROM smollm2:135m\\nSYSTEM You are Mario.\\nPARAMETER temperature 1\\n' > Modelfile\n"
                "pantry create mario\n"
                "pantry run mario",

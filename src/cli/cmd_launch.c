@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -76,6 +77,13 @@ static int write_file(const struct launch *l)
     if (!l->agent->file)
         return PN_EXIT_DONE;
     pn_agent_expand(&text, l->agent->content, &l->values);
+    const char *slash = strchr(l->agent->file, '/');
+    snprintf(path, sizeof path, "%s/%.*s", l->folder, slash ? (int)(slash - l->agent->file) : 0, l->agent->file);
+    if (slash && mkdir(path, 0700) != 0) {
+        pn_cli_say_error("%s: %s", path, strerror(errno));
+        pn_buf_free(&text);
+        return PN_EXIT_FAILED;
+    }
     snprintf(path, sizeof path, "%s/%.60s", l->folder, l->agent->file);
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     bool written = fd >= 0 && !text.failed && write(fd, text.data, text.len) == (ssize_t)text.len;

@@ -19,14 +19,15 @@ static const struct pn_option table[] = {
     PN_OPT_PROGRESS(offsetof(struct chosen, json), "/api/push"),
 };
 
-/* By a service on another machine, from its store. */
+/* By a service on another machine, from its store. Ollama's pushes a model under its own name only. */
 static int push_there(const struct pn_client *client, const char *name, const char *to, const struct chosen *chosen)
 {
+    bool same = strcmp(name, to) == 0;
     const struct pn_remote_transfer push = {
-        .name = name, .push = true, .insecure = chosen->insecure, .json = chosen->json};
-    if (strcmp(name, to) == 0)
+        .name = name, .to = same ? NULL : to, .push = true, .insecure = chosen->insecure, .json = chosen->json};
+    if (same || client->pantry)
         return pn_remote_transfer(client, &push);
-    pn_cli_say_error("%s: a service pushes a model under its own name; `%s cp %s %s` gives it this one", to,
+    pn_cli_say_error("%s: this service pushes a model under its own name; `%s cp %s %s` gives it this one", to,
                      pn_cli_program(), name, to);
     return PN_EXIT_FAILED;
 }

@@ -104,7 +104,9 @@ static struct pn_models_options models_of(const struct pn_settings *s)
                                   .settings = s->models,
                                   .n_settings = s->n_models,
                                   .aliases = s->aliases,
-                                  .n_aliases = s->n_aliases};
+                                  .n_aliases = s->n_aliases,
+                                  .adapters = s->adapters,
+                                  .n_adapters = s->n_adapters};
     o.model.device = pn_settings_text(s, PN_SET_device);
     o.model.isa = pn_settings_text(s, PN_SET_isa);
     o.model.n_threads = pn_settings_int(s, PN_SET_threads);

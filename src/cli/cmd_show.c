@@ -115,6 +115,14 @@ static void put_kind(const json_t *root)
         put_row("kind", "base model: no chat template, it continues texts");
 }
 
+/* Files that the model carries besides its weights. */
+static void put_files(const json_t *root, const char *key, const char *name)
+{
+    size_t i;
+    json_t *path;
+    json_array_foreach(json_object_get(root, key), i, path) put_row(name, json_string_value(path));
+}
+
 static void put_model(const json_t *root, uint64_t bytes)
 {
     static const char *const first[] = {"name", "architecture", "format"};
@@ -138,6 +146,8 @@ static void put_model(const json_t *root, uint64_t bytes)
     value = json_object_get(root, "runs");
     if (json_is_string(value))
         put_row("runs here", json_string_value(value));
+    put_files(root, "adapters", "adapter");
+    put_files(root, "drafts", "draft (not used yet)");
 }
 
 static void put_tokenizer(const json_t *root)
@@ -261,6 +271,10 @@ static void overlay(json_t *root, const char *name, const char *path, const stru
         json_object_set_new(root, "system", json_string(carried->system));
     if (carried->messages)
         json_object_set(root, "messages", carried->messages);
+    if (carried->adapters)
+        json_object_set(root, "adapters", carried->adapters);
+    if (carried->drafts)
+        json_object_set(root, "drafts", carried->drafts);
     set_text(root, "license_text", pn_carried_license(carried));
     set_text(root, "parameters", pn_carried_parameters(carried));
     set_text(root, "modelfile",

@@ -218,7 +218,8 @@ int pn_remote_transfer(const struct pn_client *client, const struct pn_remote_tr
                            .sink = take_line,
                            .user = &s,
                            .cancel = pn_term_interrupt()};
-    if (!body || (transfer->insecure && json_object_set_new(body, "insecure", json_true()) != 0)) {
+    if (!body || (transfer->insecure && json_object_set_new(body, "insecure", json_true()) != 0) ||
+        (transfer->to && json_object_set_new(body, "destination", json_string(transfer->to)) != 0)) {
         json_decref(body);
         return pn_cli_no_memory();
     }

@@ -29,7 +29,7 @@ int pn_remote_show(const struct pn_client *client, const char *name, json_t **ro
 /* Lets the service pull or push a model, with progress on standard error or, as JSON, on standard output. Reports
  * errors; exit status. */
 struct pn_remote_transfer {
-    const char *name;
+    const char *name, *to; /* `to`: what a push calls it in the registry; NULL: the same */
     bool push, insecure, json;
 };
 int pn_remote_transfer(const struct pn_client *client, const struct pn_remote_transfer *transfer);

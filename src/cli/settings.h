@@ -72,6 +72,8 @@ struct pn_settings {
     size_t n_models;
     struct pn_model_alias *aliases; /* (n_aliases) */
     size_t n_aliases;
+    struct pn_adapter_setting *adapters; /* (n_adapters) */
+    size_t n_adapters;
     struct pn_arena arena; /* all of it */
 };
 

@@ -43,7 +43,8 @@ static pantry_status fail_at(const struct reading *r, const struct pn_toml *v, c
 static const char *setting_key(const void *names, size_t i)
 {
     (void)names;
-    return i < PN_N_SETTINGS ? pn_settings_table[i].key : i == PN_N_SETTINGS ? "aliases" : NULL;
+    static const char *const tables[] = {"aliases", "adapters", NULL};
+    return i < PN_N_SETTINGS ? pn_settings_table[i].key : tables[i - PN_N_SETTINGS];
 }
 
 static pantry_status unknown(const struct reading *r, const struct pn_toml *v, const char *in,
@@ -249,6 +250,71 @@ static pantry_status read_aliases(const struct reading *r, const struct pn_toml 
     return PANTRY_OK;
 }
 
+/* ---- adapters ---- */
+
+static const char *adapter_key(const void *names, size_t i)
+{
+    static const char *const keys[] = {"path", "model", NULL};
+    (void)names;
+    return keys[i];
+}
+
+static pantry_status wrong_adapter(const struct reading *r, const struct pn_toml *v, const char *name,
+                                   const char *allowed)
+{
+    return fail_at(r, v, "adapters.\"%.80s\": wrong value (found %s, allowed %s)", name,
+                   v->kind == PN_TOML_STRING ? "another text" : pn_toml_kind_text(v->kind), allowed);
+}
+
+/* The path of a file or folder, or a model of the store. */
+static pantry_status read_adapter_path(const struct reading *r, const struct pn_toml *v, struct pn_adapter_setting *out)
+{
+    if (v->kind != PN_TOML_STRING || strlen(v->text) != v->len || (*v->text != '/' && !pn_store_is_name(v->text)))
+        return wrong_adapter(r, v, out->name, "an absolute path, or the name of a model");
+    out->path = v->text;
+    return PANTRY_OK;
+}
+
+/* NAME = "PATH", or NAME = {path = "PATH", model = "NAME"}. */
+static pantry_status read_adapter(const struct reading *r, const struct pn_toml *v, struct pn_adapter_setting *out)
+{
+    pantry_status status = PANTRY_OK;
+    if (strlen(v->key) != v->key_len || strpbrk(v->key, ":/") || !pn_store_is_name(v->key))
+        return fail_at(r, v, "adapters.\"%.80s\": not a name (allowed letters, digits, '.', '_' and '-')", v->key);
+    out->name = v->key;
+    if (v->kind != PN_TOML_TABLE)
+        return read_adapter_path(r, v, out);
+    for (const struct pn_toml *k = v->first; k && !status; k = k->next) {
+        char where[200];
+        snprintf(where, sizeof where, "adapters.\"%.80s\".", out->name);
+        if (strcmp(k->key, "path") == 0)
+            status = read_adapter_path(r, k, out);
+        else if (strcmp(k->key, "model") != 0)
+            status = unknown(r, k, where, adapter_key);
+        else if (k->kind != PN_TOML_STRING || strlen(k->text) != k->len || !pn_store_is_name(k->text))
+            status = wrong_adapter(r, k, out->name, "the name of a model");
+        else
+            out->model = k->text;
+    }
+    return status || out->path ? status : fail_at(r, v, "adapters.\"%.80s\": path is missing", out->name);
+}
+
+static pantry_status read_adapters(const struct reading *r, const struct pn_toml *table)
+{
+    struct pn_settings *s = r->settings;
+    pantry_status status = PANTRY_OK;
+    if (table->kind != PN_TOML_TABLE)
+        return fail_at(r, table, "adapters: wrong value (found %s, allowed a table)", pn_toml_kind_text(table->kind));
+    if (n_members(table) > PN_ADAPTER_SETTINGS_MAX)
+        return fail_at(r, table, "adapters: too many (found %zu, allowed %d)", n_members(table),
+                       PN_ADAPTER_SETTINGS_MAX);
+    if (!(s->adapters = pn_arena_array(&s->arena, n_members(table) + 1, sizeof *s->adapters)))
+        return pn_no_memory(r->err, "the settings");
+    for (const struct pn_toml *v = table->first; v && !status; v = v->next)
+        status = read_adapter(r, v, &s->adapters[s->n_adapters++]);
+    return status;
+}
+
 /* ---- the file ---- */
 
 static pantry_status read_key(const struct reading *r, const struct pn_toml *v)
@@ -265,6 +331,8 @@ static pantry_status read_key(const struct reading *r, const struct pn_toml *v)
         }
     if (strcmp(v->key, "aliases") == 0)
         return read_aliases(r, v);
+    if (strcmp(v->key, "adapters") == 0)
+        return read_adapters(r, v);
     return unknown(r, v, "", setting_key);
 }
 

@@ -94,6 +94,34 @@ static pantry_status add_model(struct pn_sha256 *h, const struct pn_weights *w, 
     return PANTRY_OK;
 }
 
+/* The middle of a matrix of an adapter, with its shape. */
+static void add_matrix(struct pn_sha256 *h, const struct pn_weight *w)
+{
+    size_t bytes = (size_t)(w->n_mat * w->n_rows * w->n_cols) * sizeof(float), n = bytes < SAMPLE ? bytes : SAMPLE;
+    add_number(h, (uint64_t)w->n_mat);
+    add_number(h, (uint64_t)w->n_rows);
+    add_number(h, (uint64_t)w->n_cols);
+    pn_sha256_update(h, (const unsigned char *)w->plane[0].data + (bytes - n) / 2 / sizeof(float) * sizeof(float), n);
+}
+
+/* An adapter changes keys and values; its scale is in its matrices. */
+static void add_adapters(struct pn_sha256 *h, const struct pn_model *model)
+{
+    for (int i = 0; i < model->n_adapters; i++) {
+        const struct pn_adapter *a = model->adapters[i];
+        add_number(h, a->pairs.len);
+        for (size_t k = 0; k < a->pairs.len; k++) {
+            const struct pn_adapter_pair *p = &a->pairs.data[k];
+            add_text(h, p->name);
+            add_matrix(h, p->a);
+            add_matrix(h, p->b);
+            add_number(h, p->magnitude != NULL);
+            if (p->magnitude)
+                pn_sha256_update(h, p->magnitude, (size_t)p->b->n_rows * sizeof(float));
+        }
+    }
+}
+
 /* ---- the memory ---- */
 
 /* Where a cache's keys and values are in a page of its group. */
@@ -149,6 +177,7 @@ pantry_status pn_disk_identity(const struct pn_runner *r, const struct pn_rope_o
         pn_sha256_free(&hash);
         return status;
     }
+    add_adapters(&hash, r->model);
     add_memory(&hash, r);
     add_text(&hash, rope->scaling);
     add_float(&hash, rope->factor);

@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/os.h"
 #include "base/status.h"
 
 #include <errno.h>
@@ -33,7 +34,8 @@ enum {
     PROGRESS = 1 << 20,   /* bytes of such a body that give it new time to arrive */
     MAX_HEADERS = 64,     /* of a reply */
     MAX_CONNECTIONS = 8192,
-    CONNECTION_MEMORY = 65536 /* bytes of headers */
+    CONNECTION_MEMORY = 65536, /* bytes of headers */
+    RELEASE_AFTER = 64         /* connections that may leave something worth giving back */
 };
 
 /* A connection whose request has not arrived yet. */
@@ -63,6 +65,7 @@ struct pn_http {
     bool stopping;
     struct pn_exchange *running;
     struct arrival *arrivals;
+    unsigned n_ended; /* connections since the daemon's thread gave back what it keeps */
     pthread_t reaper;
     bool has_reaper;
 };
@@ -631,6 +634,7 @@ static void on_connection(void *user, struct MHD_Connection *c, void **context,
 {
     struct pn_http *http = user;
     struct arrival *a = *context;
+    bool idle = false;
     pthread_mutex_lock(&http->lock);
     if (code == MHD_CONNECTION_NOTIFY_STARTED && (a = calloc(1, sizeof *a))) {
         const union MHD_ConnectionInfo *info = MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD);
@@ -645,8 +649,12 @@ static void on_connection(void *user, struct MHD_Connection *c, void **context,
             a->next->at = a->at;
         free(a);
         *context = NULL;
+        idle = ++http->n_ended >= RELEASE_AFTER && !http->arrivals;
+        http->n_ended = idle ? 0 : http->n_ended;
     }
     pthread_mutex_unlock(&http->lock);
+    if (idle)
+        pn_os_release_thread();
 }
 
 /* `fd`: what quiescing it gave, or -1. The daemon's thread may watch it until then. */

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/os.h"
 #include "base/status.h"
+#include "server/adapters.h"
 #include "store/store.h"
 
 #include <pthread.h>
@@ -14,7 +15,8 @@
 #include <time.h>
 
 struct entry {
-    struct pn_loaded loaded; /* first, so that one is the other */
+    struct pn_loaded loaded;   /* first, so that one is the other */
+    struct pn_adapted adapted; /* by the adapters in its name */
     struct entry *next;
     int n_holders, n_waiting;
     atomic_uint_fast64_t n_made;
@@ -43,6 +45,7 @@ struct pn_models {
     pthread_t reaper;
     int n_loading;
     bool stop;
+    float scales[PN_ADAPTER_SETTINGS_MAX]; /* of the adapters, for all requests */
 };
 
 static const struct pn_models_options *options(const struct pn_models *m)
@@ -81,18 +84,56 @@ const struct pn_model_alias *pn_models_aliases(const struct pn_models *m, size_t
     return o->aliases;
 }
 
+static struct pn_adapter_list adapters_of(const struct pn_models_options *o)
+{
+    return (struct pn_adapter_list){o->adapters, o->n_adapters};
+}
+
+static pantry_status find_plain(const struct pn_models *m, const char *wanted, struct pn_stored *found,
+                                struct pantry_error *err)
+{
+    pantry_status status = pn_store_find(without_alias(m, wanted), found, err);
+    if (status == PANTRY_OK || status == PANTRY_NO_MEMORY || status == PANTRY_INVALID)
+        return status;
+    if (status == PANTRY_NOT_FOUND)
+        return pn_fail(err, PANTRY_NOT_FOUND, "model '%.200s' not found", wanted);
+    /* an error that clients see names no file */
+    return pn_fail(err, PANTRY_NOT_FOUND, "model '%.200s' is damaged; `pantry doctor --store` tells more", wanted);
+}
+
+/* The model, and the adapters after it: names of files may have a '+', names of adapters have none. */
+static pantry_status find_adapted(const struct pn_models *m, const char *wanted, struct pn_stored *found,
+                                  struct pn_adapted *adapted, struct pantry_error *err)
+{
+    *adapted = (struct pn_adapted){0};
+    pantry_status status = find_plain(m, wanted, found, err);
+    for (const char *at = pn_adapters_begin(wanted, NULL); at && status == PANTRY_NOT_FOUND;
+         at = pn_adapters_begin(wanted, at)) {
+        char *base = strndup(wanted, (size_t)(at - wanted));
+        if (!base)
+            return pn_no_memory(err, "a model");
+        status = find_plain(m, base, found, NULL);
+        free(base);
+        if (!status) {
+            const struct pn_adapter_list list = adapters_of(options(m));
+            if ((status = pn_adapters_resolve(&list, found->name, at, adapted, err)))
+                pn_stored_free(found);
+            return status;
+        }
+    }
+    return status;
+}
+
 pantry_status pn_models_find(const struct pn_models *m, const char *wanted, char **name, char **path, uint64_t *bytes,
                              struct pantry_error *err)
 {
     struct pn_stored found;
+    struct pn_adapted adapted;
     *name = *path = NULL;
-    pantry_status status = pn_store_find(without_alias(m, wanted), &found, err);
-    if (status == PANTRY_NO_MEMORY || status == PANTRY_INVALID)
+    pantry_status status = find_adapted(m, wanted, &found, &adapted, err);
+    pn_adapted_free(&adapted);
+    if (status)
         return status;
-    if (status == PANTRY_NOT_FOUND)
-        return pn_fail(err, PANTRY_NOT_FOUND, "model '%.200s' not found", wanted);
-    if (status) /* an error that clients see names no file */
-        return pn_fail(err, PANTRY_NOT_FOUND, "model '%.200s' is damaged; `pantry doctor --store` tells more", wanted);
     *name = found.name;
     *path = found.path;
     *bytes = found.bytes;
@@ -107,7 +148,9 @@ static void entry_free(struct entry *e)
 {
     pantry_model_free(e->loaded.model);
     pn_carried_free(&e->loaded.carried);
+    pn_adapted_free(&e->adapted);
     free(e->loaded.name);
+    free(e->loaded.base);
     free(e->loaded.path);
     free(e);
     pn_os_trim(); /* threads of requests had their own heaps */
@@ -115,13 +158,13 @@ static void entry_free(struct entry *e)
 
 static bool is_pinned(const struct entry *e)
 {
-    return e->loaded.settings && e->loaded.settings->pin;
+    return e->loaded.settings && e->loaded.settings->pin && !e->adapted.n;
 }
 
 /* What the model carries, and from that the defaults of requests. */
 static pantry_status read_carried(struct pn_loaded *loaded, struct pantry_error *err)
 {
-    const struct pn_catalog_entry *entry = pn_store_entry(loaded->name);
+    const struct pn_catalog_entry *entry = pn_store_entry(loaded->base);
     loaded->parameters.sampling = pantry_sampling_default();
     loaded->parameters.more = pantry_samplers_default();
     if (entry && entry->temperature > 0) {
@@ -129,7 +172,7 @@ static pantry_status read_carried(struct pn_loaded *loaded, struct pantry_error 
         loaded->parameters.sampling.top_p = entry->top_p;
     }
     const struct pn_model_settings *s = loaded->settings;
-    pantry_status status = pn_carried_read(loaded->name, &loaded->carried, err);
+    pantry_status status = pn_carried_read(loaded->base, &loaded->carried, err);
     if (!status && (status = pn_parameters_read(loaded->carried.params, &loaded->parameters, err)))
         pn_fail_prefix(err, "%.200s", loaded->name);
     if (!status && s && (status = pn_parameters_read(s->parameters, &loaded->parameters, err)))
@@ -289,10 +332,25 @@ static pantry_status set_options(struct pn_models *m, const struct pn_models_opt
     return PANTRY_OK;
 }
 
+/* An adapter keeps its scale where it has another place in the list now. */
+static void keep_scales(struct pn_models *m, const struct pn_models_options *before)
+{
+    const struct pn_models_options *now = options(m);
+    float scales[PN_ADAPTER_SETTINGS_MAX] = {0};
+    for (size_t i = 0; i < now->n_adapters; i++)
+        for (size_t k = 0; k < before->n_adapters; k++)
+            if (strcmp(now->adapters[i].name, before->adapters[k].name) == 0)
+                scales[i] = m->scales[k];
+    memcpy(m->scales, scales, sizeof scales);
+}
+
 pantry_status pn_models_configure(struct pn_models *m, const struct pn_models_options *given, struct pantry_error *err)
 {
     pthread_mutex_lock(&m->lock);
+    const struct pn_models_options *before = options(m);
     pantry_status status = set_options(m, given, err);
+    if (!status)
+        keep_scales(m, before);
     pthread_cond_broadcast(&m->changed); /* more may run at the same time */
     pthread_mutex_unlock(&m->lock);
     return status;
@@ -375,6 +433,21 @@ static uint64_t expiry(const struct pn_models *m, const struct entry *e, const s
     return keep->forever || is_pinned(e) ? never : e->used + (uint64_t)(keep->seconds * 1e9);
 }
 
+/* Its own adapters, then those that its name chooses. */
+static pantry_status all_adapters(const struct entry *e, const char **out, struct pantry_error *err)
+{
+    size_t n = 0;
+    pn_carried_adapters(&e->loaded.carried, out, MAX_ADAPTERS + 1);
+    while (out[n])
+        n++;
+    if (n + e->adapted.n > MAX_ADAPTERS)
+        return pn_fail(err, PANTRY_LIMIT, "%.200s: too many adapters (allowed %d)", e->loaded.name, MAX_ADAPTERS);
+    for (size_t i = 0; i < e->adapted.n; i++)
+        out[n++] = e->adapted.paths[i];
+    out[n] = NULL;
+    return PANTRY_OK;
+}
+
 /* Loads the model of an entry that others wait for. Called and returns with the lock. */
 static pantry_status load(struct pn_models *m, struct entry *e, struct pantry_error *err)
 {
@@ -386,7 +459,8 @@ static pantry_status load(struct pn_models *m, struct entry *e, struct pantry_er
     model.chat_template = e->loaded.carried.template;
     model.default_chat_template = e->loaded.carried.default_template;
     const char *adapters[MAX_ADAPTERS + 1];
-    pn_carried_adapters(&e->loaded.carried, adapters, MAX_ADAPTERS + 1);
+    if ((status = all_adapters(e, adapters, err)))
+        return status;
     model.adapters = adapters;
     const struct pn_models_options *o = options(m);
     while (o->max_loaded && n_loaded(m) > o->max_loaded && unload_one(m))
@@ -397,8 +471,10 @@ static pantry_status load(struct pn_models *m, struct entry *e, struct pantry_er
         pthread_mutex_lock(&m->lock);
     } while (status == PANTRY_NO_MEMORY && (unload_one(m) || wait_for_unload(m)));
     e->loaded.load_seconds = (double)(pn_clock_ns() - began) * 1e-9;
-    if (status)
+    if (status) {
+        pn_adapted_hide(&e->adapted, err);
         return status;
+    }
     e->loaded.info.size = sizeof e->loaded.info;
     pantry_model_info(e->loaded.model, &e->loaded.info, NULL);
     e->loaded.n_context = usual_context(&e->loaded);
@@ -461,6 +537,22 @@ static void start_loading(struct pn_models *m, struct entry *e)
     pthread_attr_destroy(&attributes);
 }
 
+/* What a name means. */
+static pantry_status fill(const struct pn_models *m, struct entry *e, const char *name, struct pantry_error *err)
+{
+    struct pn_stored found;
+    pantry_status status = find_adapted(m, name, &found, &e->adapted, err);
+    if (status)
+        return status;
+    e->loaded.base = found.name;
+    e->loaded.path = found.path;
+    e->loaded.bytes = found.bytes;
+    found.name = found.path = NULL;
+    pn_stored_free(&found);
+    e->loaded.name = strdup(e->adapted.n ? e->adapted.name : e->loaded.base);
+    return e->loaded.name ? PANTRY_OK : pn_no_memory(err, "a model");
+}
+
 /* The entry of a name, or of the model that it means; *fresh: a new one, which is being loaded. */
 static pantry_status find_or_add(struct pn_models *m, const char *name, struct entry **out, bool *fresh,
                                  struct pantry_error *err)
@@ -471,7 +563,7 @@ static pantry_status find_or_add(struct pn_models *m, const char *name, struct e
     struct entry *e = calloc(1, sizeof *e);
     if (!e)
         return pn_no_memory(err, "a model");
-    pantry_status status = pn_models_find(m, name, &e->loaded.name, &e->loaded.path, &e->loaded.bytes, err);
+    pantry_status status = fill(m, e, name, err);
     if (status || (*out = find(m, e->loaded.name))) {
         entry_free(e);
         return status;
@@ -479,7 +571,7 @@ static pantry_status find_or_add(struct pn_models *m, const char *name, struct e
     const struct pn_models_options *o = options(m);
     e->loaded.n_made = &e->n_made;
     for (size_t i = 0; i < o->n_settings; i++)
-        if (same_name(o->settings[i].name, e->loaded.name))
+        if (same_name(o->settings[i].name, e->loaded.base))
             e->loaded.settings = &o->settings[i];
     *fresh = true;
     e->next = m->entries;
@@ -516,13 +608,38 @@ static pantry_status take_place(struct pn_models *m, struct entry *e, struct pan
     return status;
 }
 
-pantry_status pn_models_hold(struct pn_models *m, const char *name, struct pn_loaded **out, bool *loaded_now,
-                             struct pantry_error *err)
+/* The name with the adapters of these scales, or of those for all requests. Caller frees *out. Under the lock. */
+static pantry_status add_adapters(const struct pn_models *m, const char *name, const float *scales, char **out,
+                                  struct pantry_error *err)
 {
-    bool fresh;
+    const struct pn_adapter_list list = adapters_of(options(m));
+    struct pn_buf text = {0}, suffix = {0};
+    bool chosen = pn_adapters_begin(name, NULL) != NULL;
+    pn_buf_puts(&text, without_alias(m, name));
+    if (scales || !chosen)
+        pn_adapters_put(&list, scales ? scales : m->scales, scales ? NULL : without_alias(m, name), &suffix);
+    if (suffix.len)
+        pn_buf_append(&text, suffix.data, suffix.len);
+    bool both = chosen && scales && suffix.len, failed = text.failed || suffix.failed;
+    pn_buf_free(&suffix);
+    *out = failed || both ? NULL : pn_buf_take(&text);
+    pn_buf_free(&text);
+    if (both)
+        return pn_fail(err, PANTRY_INVALID, "lora: the name of the model chooses adapters, too (found \"%.200s\")",
+                       name);
+    return *out ? PANTRY_OK : pn_no_memory(err, "a model");
+}
+
+pantry_status pn_models_hold_adapted(struct pn_models *m, const char *name, const float *scales, struct pn_loaded **out,
+                                     bool *loaded_now, struct pantry_error *err)
+{
+    bool fresh = false;
     struct entry *e;
+    char *whole = NULL;
     pthread_mutex_lock(&m->lock);
-    pantry_status status = find_or_add(m, without_alias(m, name), &e, &fresh, err);
+    pantry_status status = add_adapters(m, name, scales, &whole, err);
+    if (!status)
+        status = find_or_add(m, whole, &e, &fresh, err);
     if (!status)
         status = take_place(m, e, err);
     if (!status) {
@@ -532,7 +649,14 @@ pantry_status pn_models_hold(struct pn_models *m, const char *name, struct pn_lo
     pthread_mutex_unlock(&m->lock);
     if (loaded_now)
         *loaded_now = fresh;
+    free(whole);
     return status;
+}
+
+pantry_status pn_models_hold(struct pn_models *m, const char *name, struct pn_loaded **out, bool *loaded_now,
+                             struct pantry_error *err)
+{
+    return pn_models_hold_adapted(m, name, NULL, out, loaded_now, err);
 }
 
 void pn_models_release(struct pn_models *m, struct pn_loaded *loaded, const struct pn_keep_alive *keep)
@@ -565,20 +689,47 @@ pantry_status pn_models_load_pinned(struct pn_models *m, struct pantry_error *er
     return PANTRY_OK;
 }
 
+/* The next one to unload: the model, or one with adapters that consists of it. */
+static struct entry *find_part(const struct pn_models *m, const char *name)
+{
+    struct entry *e = m->entries;
+    while (e && (e->loading || (!same_name(e->loaded.name, name) && !same_name(e->loaded.base, name) &&
+                                !(e->adapted.n && pn_adapters_have(e->loaded.name, name)))))
+        e = e->next;
+    return e;
+}
+
 bool pn_models_unload(struct pn_models *m, const char *name)
 {
+    bool some = false;
     pthread_mutex_lock(&m->lock);
-    struct entry *e = find(m, name);
-    if (e && e->loading)
-        e = NULL;
-    if (e) {
+    for (struct entry *e; (e = find_part(m, name)); some = true) {
         take_off(m, e);
         e->gone = true;
         if (!e->n_holders && !e->n_waiting)
             unload(m, e);
     }
     pthread_mutex_unlock(&m->lock);
-    return e != NULL;
+    return some;
+}
+
+size_t pn_models_adapters(struct pn_models *m, const struct pn_adapter_setting **adapters, float *scales)
+{
+    pthread_mutex_lock(&m->lock);
+    const struct pn_models_options *o = options(m);
+    *adapters = o->adapters;
+    size_t n = o->n_adapters;
+    memcpy(scales, m->scales, n * sizeof *scales);
+    pthread_mutex_unlock(&m->lock);
+    return n;
+}
+
+void pn_models_set_scales(struct pn_models *m, const float *scales, size_t n)
+{
+    pthread_mutex_lock(&m->lock);
+    for (size_t i = 0; i < n && i < options(m)->n_adapters; i++)
+        m->scales[i] = scales[i];
+    pthread_mutex_unlock(&m->lock);
 }
 
 void pn_models_each(struct pn_models *m, void (*fn)(void *user, const struct pn_loaded_state *state), void *user)

@@ -14,7 +14,9 @@ struct pn_models;
 
 /* A loaded model. Members do not change while it is held. */
 struct pn_loaded {
-    char *name, *path;
+    char *name; /* with the adapters that are chosen: "base+adapter" */
+    char *base; /* without them: a name of the store */
+    char *path;
     pantry_model *model;
     struct pantry_model_info info;
     int n_context;             /* most tokens of a request that asks for no number */
@@ -37,6 +39,8 @@ struct pn_models_options {
     size_t n_settings;
     const struct pn_model_alias *aliases; /* (n_aliases): they come before the names of the store */
     size_t n_aliases;
+    const struct pn_adapter_setting *adapters; /* (n_adapters, at most PN_ADAPTER_SETTINGS_MAX) */
+    size_t n_adapters;
     /* Called when a model was loaded or unloaded, under a lock: for the log. May be NULL. */
     void (*changed)(void *user, const struct pn_loaded *loaded, bool unloaded);
     void *user;
@@ -62,9 +66,15 @@ void pn_models_free(struct pn_models *models);
  * may be NULL. */
 pantry_status pn_models_hold(struct pn_models *models, const char *name, struct pn_loaded **out, bool *loaded_now,
                              struct pantry_error *err);
+/* The same with a scale per adapter of the configuration (n_adapters), 0: without it; NULL: as pn_models_hold, which
+ * takes the scales for all requests if the name has no adapters. A model with adapters is one of its own, with its own
+ * keys and prefixes; its weights are those pages of the file that the model without them uses. */
+pantry_status pn_models_hold_adapted(struct pn_models *models, const char *name, const float *scales,
+                                     struct pn_loaded **out, bool *loaded_now, struct pantry_error *err);
 /* The model may go after `keep` (NULL: as the options say). */
 void pn_models_release(struct pn_models *models, struct pn_loaded *loaded, const struct pn_keep_alive *keep);
-/* Unloads a model, or as soon as nobody holds it. False: it is not loaded. */
+/* Unloads a model and those with adapters that consist of it, or as soon as nobody holds them. False: none is loaded.
+ */
 bool pn_models_unload(struct pn_models *models, const char *name);
 
 struct pn_loaded_state {
@@ -76,9 +86,15 @@ struct pn_loaded_state {
 /* Calls fn for each loaded model. */
 void pn_models_each(struct pn_models *models, void (*fn)(void *user, const struct pn_loaded_state *state), void *user);
 
-/* A model by one of its names, or by alias; *name is the one that lists show. Caller frees *name and *path. */
+/* A model by one of its names, or by alias, perhaps with adapters; *name is the one that lists show, without them.
+ * Caller frees *name and *path. */
 pantry_status pn_models_find(const struct pn_models *models, const char *wanted, char **name, char **path,
                              uint64_t *bytes, struct pantry_error *err);
+/* The adapters of the configuration, and their scales for all requests: 0 until they are set. Writes at most
+ * PN_ADAPTER_SETTINGS_MAX scales, returns their number. */
+size_t pn_models_adapters(struct pn_models *models, const struct pn_adapter_setting **adapters, float *scales);
+void pn_models_set_scales(struct pn_models *models, const float *scales, size_t n);
+
 /* The aliases, for listings. */
 const struct pn_model_alias *pn_models_aliases(const struct pn_models *models, size_t *n);
 

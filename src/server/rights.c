@@ -114,6 +114,9 @@ pantry_status pn_rights_drop(const struct pn_rights *rights, struct pn_sandbox_h
     add_folder_of(&read, rights->config);
     for (size_t i = 0; rights->folders && rights->folders[i]; i++)
         add(&read, rights->folders[i], "");
+    for (size_t i = 0; i < rights->n_adapters; i++)
+        if (*rights->adapters[i].path == '/')
+            add(&read, rights->adapters[i].path, "");
     pantry_status status = add_own(&read, &write, err);
     add(&write, rights->cache, "");
     struct pn_sandbox sandbox = {.read = read.item, .write = write.item};

@@ -3,9 +3,12 @@
 #define PN_SERVER_RIGHTS_H
 
 #include "base/sandbox.h"
+#include "server/settings.h"
 
 struct pn_rights {
-    const char *const *folders;     /* that may be read besides, up to NULL; may be NULL */
+    const char *const *folders;                /* that may be read besides, up to NULL; may be NULL */
+    const struct pn_adapter_setting *adapters; /* (n_adapters): their files may be read, too */
+    size_t n_adapters;
     const char *tls_cert, *tls_key; /* may be NULL */
     const char *config;             /* the file of the settings; may be NULL */
     const char *socket;             /* a unix socket, which is removed at the end; NULL: none */

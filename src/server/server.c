@@ -63,12 +63,16 @@ static const struct pn_route *find_route(const char *method, const char *path, c
     return NULL;
 }
 
+static bool is_among(pn_route_fn *const *handlers, pn_route_fn *handle)
+{
+    while (*handlers && *handlers != handle)
+        handlers++;
+    return *handlers != NULL;
+}
+
 static bool streams(const struct pn_route *r)
 {
-    size_t i = 0;
-    while (pn_streaming_handlers[i] && pn_streaming_handlers[i] != r->handle)
-        i++;
-    return pn_streaming_handlers[i] != NULL;
+    return is_among(pn_streaming_handlers, r->handle);
 }
 
 static enum pn_error_style style_of(const char *path)
@@ -237,8 +241,9 @@ static bool is_deep(const char *text, size_t len)
     return false;
 }
 
-static json_t *read_body(struct pn_exchange *x, enum pn_error_style style)
+static json_t *read_body(struct pn_exchange *x, const struct pn_route *r)
 {
+    bool list = is_among(pn_list_handlers, r->handle);
     size_t len;
     const char *text = pn_http_body(x, &len);
     struct pantry_error err = {.status = PANTRY_INVALID};
@@ -250,12 +255,12 @@ static json_t *read_body(struct pn_exchange *x, enum pn_error_style style)
         snprintf(err.text, sizeof err.text,
                  len ? "the body is not JSON: %s (line %d, column %d)" : "missing request body", where.text, where.line,
                  where.column);
-    else if (!json_is_object(body))
-        snprintf(err.text, sizeof err.text, "the body is not a JSON object");
+    else if (list ? !json_is_array(body) : !json_is_object(body))
+        snprintf(err.text, sizeof err.text, "the body is not a JSON %s", list ? "array" : "object");
     else
         return body;
     json_decref(body);
-    pn_reply_error(x, style, &err);
+    pn_reply_error(x, r->errors, &err);
     return NULL;
 }
 
@@ -274,7 +279,7 @@ static void handle(void *user, struct pn_exchange *x)
         r->handle(s, x, NULL, tail);
         return;
     }
-    json_t *body = read_body(x, r->errors);
+    json_t *body = read_body(x, r);
     if (body)
         r->handle(s, x, body, tail);
     json_decref(body);
@@ -392,6 +397,8 @@ static void wait_for_stop(struct pn_server *s)
 static pantry_status restrict_rights(const struct pn_server_options *o, const char *path, struct pantry_error *err)
 {
     struct pn_rights rights = {.folders = o->folders,
+                               .adapters = o->models.adapters,
+                               .n_adapters = o->models.n_adapters,
                                .tls_cert = o->tls_cert,
                                .tls_key = o->tls_key,
                                .config = o->config,

@@ -79,6 +79,8 @@ struct pn_route {
 extern const struct pn_route pn_routes[];
 /* The handlers that read the body, whatever it is, as it arrives (pn_http_read), up to NULL. */
 extern pn_route_fn *const pn_streaming_handlers[];
+/* Those whose body is a JSON array, up to NULL. */
+extern pn_route_fn *const pn_list_handlers[];
 
 /* Adds an answer to what /metrics shows. */
 void pn_server_count(struct pn_server *server, const struct pantry_stats *stats);

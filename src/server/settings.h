@@ -31,4 +31,13 @@ struct pn_model_alias {
     const char *name, *model;
 };
 
+enum { PN_ADAPTER_SETTINGS_MAX = 256 };
+
+/* An adapter that requests may choose. */
+struct pn_adapter_setting {
+    const char *name;
+    const char *path;  /* of a file or folder, or the name of a model of the store */
+    const char *model; /* the only one that a scale for all requests is about; NULL: any */
+};
+
 #endif

@@ -5,6 +5,7 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "store/foreign.h"
+#include "store/media.h"
 #include "store/modelfile.h"
 #include "store/parameters.h"
 
@@ -25,6 +26,7 @@ void pn_carried_free(struct pn_carried *c)
     json_decref(c->messages);
     json_decref(c->adapters);
     json_decref(c->projectors);
+    json_decref(c->drafts);
     *c = (struct pn_carried){0};
 }
 
@@ -34,9 +36,11 @@ struct carry {
     const char *root, *manifest;
     bool foreign; /* of another program: links must not lead out of `root` */
     struct pn_carried *out;
+    struct pn_linked part[PN_LAYERS_MAX]; /* of an adapter that is a folder; the names are those of the layers */
+    size_t n_parts;
 };
 
-static pantry_status read_text(const struct carry *c, const char *type, const char *path, char **out, size_t *n,
+static pantry_status read_text(struct carry *c, const char *type, const char *path, char **out, size_t *n,
                                struct pantry_error *err)
 {
     pantry_status status = pn_file_read(path, MAX_TEXT, out, n, err);
@@ -72,8 +76,7 @@ static bool is_conversation(const json_t *v)
     return json_is_array(v);
 }
 
-static pantry_status take_json(const struct carry *c, const char *type, const char *text, size_t n,
-                               struct pantry_error *err)
+static pantry_status take_json(struct carry *c, const char *type, const char *text, size_t n, struct pantry_error *err)
 {
     bool params = strcmp(type, "params") == 0;
     json_t *v = json_loadb(text, n, 0, NULL);
@@ -99,8 +102,17 @@ static char **place_of(struct pn_carried *c, const char *type, const char *text,
     return mark || strstr(text, "{%") ? &c->template : &c->default_template;
 }
 
+/* Where the path of a file of that type goes; NULL: it is none of these. */
+static json_t **list_of(struct pn_carried *c, const char *type)
+{
+    return strcmp(type, "adapter") == 0     ? &c->adapters
+           : strcmp(type, "projector") == 0 ? &c->projectors
+           : strcmp(type, "draft") == 0     ? &c->drafts
+                                            : NULL;
+}
+
 /* A text, which replaces an earlier one of its type. */
-static pantry_status take_text(const struct carry *c, const char *type, const json_t *layer, char *text, size_t n,
+static pantry_status take_text(struct carry *c, const char *type, const json_t *layer, char *text, size_t n,
                                struct pantry_error *err)
 {
     char **to = place_of(c->out, type, text, layer);
@@ -115,7 +127,40 @@ static pantry_status take_text(const struct carry *c, const char *type, const js
     return status;
 }
 
-static pantry_status take_layer(const struct carry *c, const json_t *layer, struct pantry_error *err)
+/* The parts of an adapter that is a folder are complete: its path. */
+static pantry_status end_folder(struct carry *c, struct pantry_error *err)
+{
+    char *path = NULL;
+    if (!c->n_parts)
+        return PANTRY_OK;
+    if (c->foreign)
+        return pn_fail(err, PANTRY_UNSUPPORTED, "%s: has an adapter of several files", c->manifest);
+    pantry_status status = pn_folder_path(c->root, c->part, c->n_parts, &path, err);
+    if (!status)
+        status = add_text(&c->out->adapters, path, err);
+    c->n_parts = 0;
+    free(path);
+    return status;
+}
+
+/* A part of an adapter that is a folder: adapter_config.json is the first. */
+static pantry_status take_part(struct carry *c, const json_t *layer, const char *hex, struct pantry_error *err)
+{
+    const char *title = pn_media_title(layer);
+    if (!pn_media_is_part(title))
+        return pn_fail(err, PANTRY_FORMAT, "%s: the title of an adapter is not the name of its file", c->manifest);
+    pantry_status status = strcmp(title, "adapter_config.json") == 0 ? end_folder(c, err) : PANTRY_OK;
+    for (size_t i = 0; i < c->n_parts && !status; i++)
+        if (strcmp(c->part[i].name, title) == 0)
+            status = pn_fail(err, PANTRY_FORMAT, "%s: an adapter has two files %s", c->manifest, title);
+    if (status)
+        return status;
+    c->part[c->n_parts].name = title;
+    memcpy(c->part[c->n_parts++].digest.hex, hex, sizeof c->part->digest.hex);
+    return PANTRY_OK;
+}
+
+static pantry_status take_layer(struct carry *c, const json_t *layer, struct pantry_error *err)
 {
     static const char *const texts[] = {"system", "template", "license", "params", "messages"};
     const char *type = json_string_value(json_object_get(layer, "mediaType"));
@@ -126,12 +171,14 @@ static pantry_status take_layer(const struct carry *c, const json_t *layer, stru
     type += prefix;
     while (i < 5 && strcmp(texts[i], type) != 0)
         i++;
-    bool adapter = strcmp(type, "adapter") == 0, projector = strcmp(type, "projector") == 0;
-    if (i == 5 && !adapter && !projector)
+    json_t **files = list_of(c->out, type);
+    if (i == 5 && !files)
         return PANTRY_OK;
     if (!hex)
         return pn_fail(err, PANTRY_FORMAT, "%s: the digest of the %s is not sha256: and 64 hexadecimal digits",
                        c->manifest, type);
+    if (files == &c->out->adapters && *pn_media_title(layer) && !pn_media_is_gguf(layer))
+        return take_part(c, layer, hex, err);
     char *path = pn_layout_path("%s/blobs/sha256-%s", c->root, hex), *text;
     uint64_t bytes;
     pantry_status status;
@@ -140,7 +187,7 @@ static pantry_status take_layer(const struct carry *c, const json_t *layer, stru
     else if (c->foreign && !pn_look_inside(c->root, path, &bytes))
         status = pn_fail(err, PANTRY_FORMAT, "%s: the blob of the %s is missing or elsewhere", c->manifest, type);
     else if (i == 5)
-        status = add_text(adapter ? &c->out->adapters : &c->out->projectors, path, err);
+        status = add_text(files, path, err);
     else if (!(status = read_text(c, type, path, &text, &n, err)))
         status = take_text(c, type, layer, text, n, err);
     free(path);
@@ -163,9 +210,11 @@ static pantry_status read_layers(const struct pn_stored *model, struct pn_carrie
     char *folder = root_of(manifest);
     pantry_status status = folder ? pn_manifest_read(manifest, &root, err) : pn_no_memory(err, manifest);
     const json_t *layers = json_object_get(root, "layers");
-    struct carry c = {folder, manifest, model->source != pn_source_own, out};
+    struct carry c = {.root = folder, .manifest = manifest, .foreign = model->source != pn_source_own, .out = out};
     for (size_t i = 0; i < json_array_size(layers) && i < PN_LAYERS_MAX && !status; i++)
         status = take_layer(&c, json_array_get(layers, i), err);
+    if (!status)
+        status = end_folder(&c, err);
     json_decref(root);
     free(folder);
     return status;
@@ -272,6 +321,7 @@ char *pn_carried_modelfile(const struct pn_carried *c, const char *name, const c
         pn_modelfile_put(&out, PN_MODELFILE_SYSTEM, NULL, c->system);
     pn_parameters_each(c->params, put_parameter, &out);
     json_array_foreach(c->adapters, i, v) pn_modelfile_put(&out, PN_MODELFILE_ADAPTER, NULL, json_string_value(v));
+    json_array_foreach(c->drafts, i, v) pn_modelfile_put(&out, PN_MODELFILE_DRAFT, NULL, json_string_value(v));
     json_array_foreach(c->licenses, i, v) pn_modelfile_put(&out, PN_MODELFILE_LICENSE, NULL, json_string_value(v));
     json_array_foreach(c->messages, i, v)
         pn_modelfile_put(&out, PN_MODELFILE_MESSAGE, json_string_value(json_object_get(v, "role")),

@@ -15,6 +15,7 @@ struct pn_carried {
     json_t *messages;       /* array of objects with role and content: how every conversation begins */
     json_t *adapters;       /* array of paths */
     json_t *projectors;
+    json_t *drafts;
 };
 
 /* Reads it for a name, as pn_store_find takes it. Everything is NULL where the manifest has nothing. */

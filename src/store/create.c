@@ -69,14 +69,15 @@ static void remove_layers(struct making *m, const char *type)
             json_array_remove(m->layers, i);
 }
 
-static pantry_status add_layer(struct making *m, const char *type, const char *hex, uint64_t bytes,
+/* `type` is one of Ollama's, or a whole media type. */
+static pantry_status add_layer(struct making *m, const char *type, const char *hex, uint64_t bytes, const char *title,
                                struct pantry_error *err)
 {
     char media[80];
-    snprintf(media, sizeof media, PN_TYPE_LAYER "%s", type);
+    snprintf(media, sizeof media, "%s%s", strchr(type, '/') ? "" : PN_TYPE_LAYER, type);
     if (json_array_size(m->layers) == PN_LAYERS_MAX)
         return pn_fail(err, PANTRY_LIMIT, "too many parts (allowed %d)", PN_LAYERS_MAX);
-    return json_array_append_new(m->layers, pn_manifest_layer(media, hex, bytes, NULL)) == 0
+    return json_array_append_new(m->layers, pn_manifest_layer(media, hex, bytes, title)) == 0
                ? PANTRY_OK
                : pn_no_memory(err, m->job.name);
 }
@@ -91,7 +92,7 @@ static pantry_status add_text(struct making *m, const char *type, const char *te
     if (!status)
         status = pn_blob_put(m->store, text, n, hex, err);
     if (!status)
-        status = add_layer(m, type, hex, n, err);
+        status = add_layer(m, type, hex, n, NULL, err);
     if (!status)
         say(m, "creating new layer", hex);
     return status;
@@ -241,6 +242,19 @@ static json_t *describe(const struct making *m, const char *path, struct pantry_
     return v;
 }
 
+static const char *base_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+/* A file that belongs to a folder keeps its name. */
+static bool is_part(const struct pn_create_file *f)
+{
+    size_t n = strlen(f->path);
+    return pn_media_is_part(base_of(f->path)) && !(n > 5 && strcasecmp(f->path + n - 5, ".gguf") == 0);
+}
+
 /* Makes the file, which is a blob by now, a layer. */
 static pantry_status add_file(struct making *m, const struct pn_create_file *f, const char *type,
                               struct pantry_error *err)
@@ -266,7 +280,7 @@ static pantry_status add_file(struct making *m, const struct pn_create_file *f, 
         status = PANTRY_OK;
     }
     if (!status)
-        status = add_layer(m, type, hex, bytes, err);
+        status = add_layer(m, type, hex, bytes, is_part(f) ? base_of(f->path) : NULL, err);
     if (!status)
         say(m, *f->digest ? "using existing layer" : "creating new layer", hex);
     return status;
@@ -331,22 +345,8 @@ static int by_name(const void *a, const void *b)
 /* The weights' path in the store, from the layers. */
 static pantry_status find_weights(struct making *m, struct pantry_error *err)
 {
-    const json_t *models[PN_LAYERS_MAX];
-    struct pn_digests blobs = {0};
-    size_t n = 0;
-    pantry_status status = pn_media_models(m->layers, models, &n, err);
-    for (size_t i = 0; i < n && !status; i++) {
-        struct pn_digest digest;
-        memcpy(digest.hex, pn_digest_hex(json_string_value(json_object_get(models[i], "digest"))), sizeof digest.hex);
-        if (!pn_vec_push(&blobs, digest))
-            status = pn_no_memory(err, m->job.name);
-    }
-    if (!status && blobs.len > 1)
-        status = pn_shards_path(m->store, blobs.data, blobs.len, &m->weights, err);
-    else if (!status && !(m->weights = pn_layout_path("%s/blobs/sha256-%s", m->store, blobs.data[0].hex)))
-        status = pn_no_memory(err, m->job.name);
-    free(blobs.data);
-    return status;
+    uint64_t bytes;
+    return pn_layers_weights(m->store, m->job.name, m->layers, &m->weights, &bytes, err);
 }
 
 /* The layers of a base of another program are known; its weights are blobs by now. */
@@ -362,8 +362,36 @@ static pantry_status check_foreign(struct making *m, struct pantry_error *err)
     return status;
 }
 
+/* A directory of Hugging Face or MLX: all its files, each under its name. */
+static pantry_status take_folder(struct making *m, const struct pn_create_files *files, struct pantry_error *err)
+{
+    pantry_status status = PANTRY_OK;
+    for (size_t i = 0; i < files->len && !status; i++) {
+        if (!is_part(&files->data[i]))
+            status =
+                pn_fail(err, PANTRY_INVALID, "%.200s: not a file of a model in safetensors files", files->data[i].path);
+        else
+            status = add_file(m, &files->data[i], PN_TYPE_FILE, err);
+    }
+    if (!status && (status = find_weights(m, err)) == PANTRY_FORMAT)
+        status = err->status = PANTRY_INVALID; /* the files are the caller's */
+    if (!status)
+        say(m, "parsing safetensors", NULL);
+    return status ? status : m->options->library.check(m->weights, err);
+}
+
+static bool has_safetensors(const struct pn_create_files *files)
+{
+    for (size_t i = 0; i < files->len; i++)
+        if (pn_media_is_weights(files->data[i].path))
+            return true;
+    return false;
+}
+
 static pantry_status take_files(struct making *m, const struct pn_create_files *files, struct pantry_error *err)
 {
+    if (has_safetensors(files))
+        return take_folder(m, files, err);
     const struct pn_create_file **models = calloc(files->len + 1, sizeof *models);
     size_t n = 0;
     pantry_status status = models ? PANTRY_OK : pn_no_memory(err, m->job.name);
@@ -394,20 +422,36 @@ static pantry_status take_files(struct making *m, const struct pn_create_files *
     return status;
 }
 
-static pantry_status take_adapters(struct making *m, struct pantry_error *err)
+/* Files that belong to the model, each a layer of that type; they replace the base's. */
+static pantry_status take_others(struct making *m, const struct pn_create_files *files, const char *type,
+                                 struct pantry_error *err)
 {
-    const struct pn_create_files *files = &m->create->adapters;
     pantry_status status = PANTRY_OK;
     if (files->len)
-        remove_layers(m, "adapter");
+        remove_layers(m, type);
     for (size_t i = 0; i < files->len && !status; i++) {
         char *path = readable(m, &files->data[i]);
-        status = path ? m->options->library.check(path, err) : pn_no_memory(err, m->job.name);
+        if (!path)
+            status = pn_no_memory(err, m->job.name);
+        else if (!is_part(&files->data[i])) /* parts of a folder say nothing alone */
+            status = m->options->library.check(path, err);
         if (!status)
-            status = add_file(m, &files->data[i], "adapter", err);
+            status = add_file(m, &files->data[i], type, err);
         free(path);
     }
     return status;
+}
+
+/* A draft is one file: nothing keeps the order of shards. */
+static pantry_status take_drafts(struct making *m, struct pantry_error *err)
+{
+    const struct pn_create_files *files = &m->create->drafts;
+    if (files->len > 1)
+        return pn_fail(err, PANTRY_INVALID, "a second draft model (%.150s after %.150s)", files->data[1].path,
+                       files->data[0].path);
+    if (files->len)
+        say(m, "the draft model is kept with the model; decoding does not use drafts yet", NULL);
+    return take_others(m, files, "draft", err);
 }
 
 /* ---- texts ---- */
@@ -497,9 +541,13 @@ static pantry_status write_manifest(struct making *m, struct pantry_error *err)
     const char *family = json_string_value(json_object_get(m->description, "architecture"));
     json_t *diffs = json_array(), *layer, *root = NULL;
     json_array_foreach(m->layers, i, layer) json_array_append(diffs, json_object_get(layer, "digest"));
-    json_t *config = json_pack("{s:s, s:s, s:[s], s:s, s:s, s:{s:s, s:o}}", "model_format", "gguf", "model_family",
-                               family ? family : "unknown", "model_families", family ? family : "unknown",
-                               "architecture", "amd64", "os", "linux", "rootfs", "type", "layers", "diff_ids", diffs);
+    bool folder = false;
+    json_array_foreach(m->layers, i, layer) folder |=
+        strcmp(json_string_value(json_object_get(layer, "mediaType")), PN_TYPE_FILE) == 0;
+    json_t *config =
+        json_pack("{s:s, s:s, s:[s], s:s, s:s, s:{s:s, s:o}}", "model_format", folder ? "safetensors" : "gguf",
+                  "model_family", family ? family : "unknown", "model_families", family ? family : "unknown",
+                  "architecture", "amd64", "os", "linux", "rootfs", "type", "layers", "diff_ids", diffs);
     if (config && m->create->requires && *m->create->requires)
         json_object_set_new(config, "requires", json_string(m->create->requires));
     pantry_status status = PANTRY_OK;
@@ -565,6 +613,8 @@ static pantry_status prepare(struct making *m, struct pantry_error *err)
         status = gather(m, &m->create->files, err);
     if (!status)
         status = gather(m, &m->create->adapters, err);
+    if (!status)
+        status = gather(m, &m->create->drafts, err);
     return status ? status : pn_gather_hash(&m->gather, err);
 }
 
@@ -580,13 +630,13 @@ static pantry_status add_digest(struct pn_digests *list, const char *hex, struct
 /* Takes the base, and notes all blobs that must stay until the manifest names them. Needs the lock. */
 static pantry_status begin(struct making *m, struct pantry_error *err)
 {
-    const struct pn_create_files *const lists[] = {&m->create->files, &m->create->adapters};
+    const struct pn_create_files *const lists[] = {&m->create->files, &m->create->adapters, &m->create->drafts};
     struct pn_digests others = {0};
     pantry_status status = m->own ? take_base(m, err) : PANTRY_OK;
     for (size_t i = 0; i < json_array_size(m->layers) && !status; i++)
         status = add_digest(
             &others, pn_digest_hex(json_string_value(json_object_get(json_array_get(m->layers, i), "digest"))), err);
-    for (size_t l = 0; l < 2; l++)
+    for (size_t l = 0; l < sizeof lists / sizeof *lists; l++)
         for (size_t i = 0; i < lists[l]->len && !status; i++)
             status = add_digest(&others, pn_digest_hex(lists[l]->data[i].digest), err);
     for (size_t i = 0; i < m->gather.len && !status; i++)
@@ -609,7 +659,9 @@ static pantry_status take_parts(struct making *m, struct pantry_error *err)
         status = err->status ? err->status : PANTRY_FORMAT;
     if (!status)
         status = check_type(m, err);
-    return status ? status : take_adapters(m, err);
+    if (!status)
+        status = take_others(m, &m->create->adapters, "adapter", err);
+    return status ? status : take_drafts(m, err);
 }
 
 /* Under the lock. */
@@ -670,6 +722,18 @@ static pantry_status make(struct making *m, struct pantry_error *err)
     return status;
 }
 
+static pantry_status check_digests(const struct pn_create_files *files, struct pantry_error *err)
+{
+    for (size_t i = 0; i < files->len; i++) {
+        const struct pn_create_file *f = &files->data[i];
+        if (*f->digest && !pn_digest_hex(f->digest))
+            return pn_fail(err, PANTRY_INVALID,
+                           "%.200s: not a digest (found \"%.80s\", allowed sha256: and 64 hexadecimal digits)", f->path,
+                           f->digest);
+    }
+    return PANTRY_OK;
+}
+
 /* What can be refused before anything is read or written. */
 static pantry_status check_first(const struct making *m, struct pantry_error *err)
 {
@@ -682,14 +746,9 @@ static pantry_status check_first(const struct making *m, struct pantry_error *er
     pantry_status status = c->template && *c->template ? check_template(m, c->template, err) : PANTRY_OK;
     if (!status)
         status = pn_parameters_read(c->params, &scratch, err);
-    for (size_t i = 0; i < c->files.len + c->adapters.len && !status; i++) {
-        const struct pn_create_file *f = i < c->files.len ? &c->files.data[i] : &c->adapters.data[i - c->files.len];
-        if (*f->digest && !pn_digest_hex(f->digest))
-            status = pn_fail(err, PANTRY_INVALID,
-                             "%.200s: not a digest (found \"%.80s\", allowed sha256: and 64 "
-                             "hexadecimal digits)",
-                             f->path, f->digest);
-    }
+    const struct pn_create_files *const lists[] = {&c->files, &c->adapters, &c->drafts};
+    for (size_t l = 0; l < sizeof lists / sizeof *lists && !status; l++)
+        status = check_digests(lists[l], err);
     return status;
 }
 

@@ -20,8 +20,10 @@ struct pn_create_files {
 
 struct pn_create {
     char *from;                   /* a model of the store to begin with; NULL: none */
-    struct pn_create_files files; /* GGUF files: a model or all its shards, and projectors */
+    struct pn_create_files files; /* GGUF files: a model or all its shards, and projectors; or those of a folder with
+                                     safetensors files */
     struct pn_create_files adapters;
+    struct pn_create_files drafts;      /* a GGUF file or all its shards; kept with the model, and not used yet */
     char *template, *system, *requires; /* NULL or "": none, or the base's */
     char *quantize;                     /* "q4_K_M": refused unless most of the model is in that type; NULL: any */
     json_t *licenses;                   /* array of texts, may be NULL like the next two */
@@ -56,7 +58,8 @@ pantry_status pn_create_read(const char *file, const struct pn_modelfile *modelf
                              struct pn_create *out, struct pantry_error *err);
 
 /* Adds the GGUF files of a file's path, of a pattern with '*', or of a folder; all shards of a model where the first is
- * named. PANTRY_NOT_FOUND: there is no such file. */
+ * named; of a folder with config.json or adapter_config.json and no GGUF file the parts of that model or adapter.
+ * PANTRY_NOT_FOUND: there is no such file. */
 pantry_status pn_create_add_files(struct pn_create_files *files, const char *path, struct pantry_error *err);
 
 /* Makes the model, or fails and leaves the store as it was. A model that had the name loses it. */

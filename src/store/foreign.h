@@ -44,6 +44,8 @@ void pn_look_names(struct pn_look *look, const char *path, struct pn_names *name
  * (NULL: none). */
 void pn_look_add(struct pn_look *look, const char *root, const char *source, char *name, const char *path,
                  char *manifest);
+/* The same for a folder with the files of a model: config.json, weights, a tokenizer. */
+void pn_look_add_folder(struct pn_look *look, const char *root, const char *source, char *name, const char *path);
 /* A regular file below `root`, after all links are followed? *bytes gets its size. */
 bool pn_look_inside(const char *root, const char *path, uint64_t *bytes);
 /* printf to a fresh string; NULL, and no_memory is noted, when memory is out. */

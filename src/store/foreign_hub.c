@@ -1,5 +1,6 @@
 /* Hugging Face's cache: models--USER--REPO/snapshots/COMMIT/FILE are links to ../../blobs/; refs/main has the newest
- * commit. Names: hf.co/USER/REPO[:QUANT] and hf.co/USER/REPO/FILE; "hf.co/" may be left out. */
+ * commit. Names: hf.co/USER/REPO[:QUANT] and hf.co/USER/REPO/FILE; "hf.co/" may be left out. A snapshot without GGUF
+ * files may be a model itself, hf.co/USER/REPO. */
 #define _GNU_SOURCE      1
 #define _DARWIN_C_SOURCE 1
 #include "store/foreign.h"
@@ -100,6 +101,16 @@ static void tell_apart(struct pn_look *look, size_t from, const char *name, cons
     free(twice);
 }
 
+/* The snapshot itself. One that the own store has is not shown twice. */
+static void add_folder(struct pn_look *look, const struct repo *repo)
+{
+    char *name = pn_look_text(look, "%s%s", prefixes[0], repo->name);
+    if (name && !pn_look_is_own(name))
+        pn_look_add_folder(look, repo->root, source, name, repo->snapshot);
+    else
+        free(name);
+}
+
 /* Of the models from number `from` on, keeps the one with that path. */
 static void keep_path(struct pn_look *look, size_t from, const char *path)
 {
@@ -148,7 +159,10 @@ static void look_in(struct pn_look *look, const char *cache, const char *folder,
     char *file = snapshot && repo.file ? pn_look_text(look, "%s/%s", snapshot, repo.file) : NULL;
     if (snapshot) {
         pn_look_files(look, snapshot, "", DEPTH, add_file, &repo);
-        tell_apart(look, from, repo.name, snapshot);
+        if (look->found.len == from && !repo.file && !repo.quant)
+            add_folder(look, &repo);
+        else
+            tell_apart(look, from, repo.name, snapshot);
         if (repo.file)
             keep_path(look, from, file);
     }

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <strings.h>
 
-enum { MAX_ANSWER = 8 << 20, MAX_PAGES = 50, MAX_FILES = 20000, MAX_PATH = 512 };
+enum { MAX_ANSWER = 8 << 20, MAX_PAGES = 50, MAX_FILES = 20000, MAX_PATH = 512, MAX_SMALL = 32 << 20 };
 
 static const char any_quant[] = "latest", usual_quant[] = "Q4_K_M";
 
@@ -210,6 +210,77 @@ static pantry_status take_model(const json_t *files, const json_t *first, struct
     return status;
 }
 
+/* ---- a folder ---- */
+
+static const json_t *find_file(const json_t *files, const char *path)
+{
+    for (size_t i = 0; i < json_array_size(files); i++)
+        if (strcmp(path_of(json_array_get(files, i)), path) == 0)
+            return json_array_get(files, i);
+    return NULL;
+}
+
+/* Has the repository a model in safetensors files, and none in GGUF files? */
+static bool is_folder(const json_t *files)
+{
+    bool weights = false;
+    for (size_t i = 0; i < json_array_size(files); i++) {
+        const char *path = path_of(json_array_get(files, i));
+        if (is_model(path))
+            return false;
+        weights |= pn_media_is_weights(path) && pn_media_is_part(path);
+    }
+    return weights && find_file(files, "config.json");
+}
+
+/* A file that Git keeps itself has no SHA-256 in the list. */
+static pantry_status take_part(const json_t *file, struct pn_hub_model *model, struct pantry_error *err)
+{
+    json_int_t size = json_integer_value(json_object_get(file, "size"));
+    for (size_t i = 0; i < model->n; i++)
+        if (strcasecmp(model->file[i].path, path_of(file)) == 0)
+            return pn_fail(err, PANTRY_FORMAT, "%s: is in the server's list twice", path_of(file));
+    if (json_object_get(file, "lfs"))
+        return take_file(file, false, model, err);
+    if (size > MAX_SMALL || pn_media_is_weights(path_of(file)))
+        return pn_fail(err, PANTRY_FORMAT, "%s: the server gives no SHA-256 and size of it", path_of(file));
+    if (size <= 0)
+        return PANTRY_OK; /* nothing is in it */
+    if (model->n == PN_LAYERS_MAX)
+        return pn_fail(err, PANTRY_LIMIT, "%s: the model has more than %d files", path_of(file), PN_LAYERS_MAX);
+    struct pn_hub_file *taken = &model->file[model->n];
+    *taken = (struct pn_hub_file){
+        .layer = {.bytes = (uint64_t)size}, .path = strdup(path_of(file)), .small = true, .text = {.limit = MAX_SMALL}};
+    model->n += taken->path != NULL;
+    return taken->path ? PANTRY_OK : pn_no_memory(err, "the files of a model");
+}
+
+/* Mistral's repositories have the weights once more, as consolidated.safetensors. */
+static bool is_copy(const json_t *files, const char *path)
+{
+    return strncmp(path, "consolidated", 12) == 0 &&
+           (find_file(files, "model.safetensors") || find_file(files, "model.safetensors.index.json"));
+}
+
+static pantry_status take_folder(const json_t *files, const char *quant, struct pn_hub_model *model,
+                                 struct pantry_error *err)
+{
+    pantry_status status = PANTRY_OK;
+    if (strcmp(quant, any_quant) != 0)
+        return pn_fail(err, PANTRY_NOT_FOUND,
+                       "the repository has no GGUF file for %s, but safetensors files; leave "
+                       "out the quant",
+                       quant);
+    model->folder = true;
+    for (size_t i = 0; i < json_array_size(files) && !status; i++) {
+        const json_t *file = json_array_get(files, i);
+        const char *type = json_string_value(json_object_get(file, "type"));
+        if (pn_media_is_part(path_of(file)) && !is_copy(files, path_of(file)) && !(type && strcmp(type, "file") != 0))
+            status = take_part(file, model, err);
+    }
+    return status;
+}
+
 /* ---- the projector ---- */
 
 /* The bits per weight that a file's name gives at its end: 4 of "m-Q4_K_M.gguf", 16 of "mmproj-F16.gguf", 0: none. */
@@ -277,6 +348,8 @@ static pantry_status choose_from(const json_t *files, const char *quant, const s
 {
     const json_t *first = NULL;
     *model = (struct pn_hub_model){0};
+    if (is_folder(files))
+        return take_folder(files, quant, model, err);
     pantry_status status = choose(files, quant, options, &first, err);
     if (!status)
         status = take_model(files, first, model, err);
@@ -301,6 +374,7 @@ void pn_hub_free(struct pn_hub_model *model)
     for (size_t i = 0; i < model->n; i++) {
         free(model->file[i].path);
         free(model->file[i].url);
+        pn_buf_free(&model->file[i].text);
     }
     *model = (struct pn_hub_model){0};
 }
@@ -380,6 +454,36 @@ pantry_status pn_hub_find(struct pn_registry *hub, const struct pn_pull_options 
     return status;
 }
 
+pantry_status pn_hub_read_small(struct pn_registry *hub, struct pn_hub_model *model, struct pantry_error *err)
+{
+    pantry_status status = PANTRY_OK;
+    for (size_t i = 0; i < model->n && !status; i++) {
+        struct pn_hub_file *file = &model->file[i];
+        struct pn_http_head head;
+        if (!file->small)
+            continue;
+        status = pn_http_get(&hub->http, file->url, "Accept: */*", MAX_SMALL, &head, &file->text, err);
+        if (!status && head.status != 200)
+            status = pn_fail(err, PANTRY_IO, "%s: cannot get it (status %ld)", file->path, head.status);
+        if (!status && file->text.len != file->layer.bytes)
+            status = pn_fail(err, PANTRY_FORMAT, "%s: has %zu bytes, and the server's list says %llu", file->path,
+                             file->text.len, (unsigned long long)file->layer.bytes);
+        if (!status)
+            status = pn_sha256_bytes(file->text.data, file->text.len, file->layer.hex, err);
+    }
+    return status;
+}
+
+pantry_status pn_hub_put_small(const char *store, const struct pn_hub_model *model, struct pantry_error *err)
+{
+    pantry_status status = PANTRY_OK;
+    char hex[PN_SHA256_HEX + 1];
+    for (size_t i = 0; i < model->n && !status; i++)
+        if (model->file[i].small)
+            status = pn_blob_put(store, model->file[i].text.data, model->file[i].text.len, hex, err);
+    return status;
+}
+
 pantry_status pn_hub_manifest(const char *store, const char *name, const struct pn_hub_model *model, char **text,
                               struct pantry_error *err)
 {
@@ -393,7 +497,9 @@ pantry_status pn_hub_manifest(const char *store, const char *name, const struct 
         layers[i] = (struct pn_manifest_layer){.type = file->projector ? PN_TYPE_PROJECTOR : PN_TYPE_MODEL,
                                                .hex = file->layer.hex,
                                                .bytes = file->layer.bytes};
-        if (n_parts > 1 && !file->projector)
+        if (model->folder)
+            layers[i].type = PN_TYPE_FILE;
+        if (model->folder || (n_parts > 1 && !file->projector))
             layers[i].title = slash ? slash + 1 : file->path;
     }
     const struct pn_catalog_entry entry = {

@@ -1,5 +1,6 @@
 /* Models of Hugging Face: hf.co/<user>/<repo>[:<quant>]. A repository is a list of files; the GGUF file that fits the
- * quant, or its parts, are the model, and a projector may belong to it. */
+ * quant, or its parts, are the model, and a projector may belong to it. In a repository without GGUF files config.json,
+ * the safetensors files and those of the tokenizer are the model, a folder. */
 #ifndef PN_STORE_HUB_H
 #define PN_STORE_HUB_H
 
@@ -16,11 +17,14 @@ struct pn_hub_file {
     struct pn_layer layer;
     char *path, *url;
     bool projector;
+    bool small;         /* the server says no digest of it: it is read first */
+    struct pn_buf text; /* of a small file, once it is read */
 };
 /* The parts of the model in their order, then the projector, if there is one. */
 struct pn_hub_model {
     struct pn_hub_file file[PN_LAYERS_MAX];
     size_t n;
+    bool folder;
 };
 void pn_hub_free(struct pn_hub_model *model);
 
@@ -28,6 +32,11 @@ void pn_hub_free(struct pn_hub_model *model);
  * else PANTRY_INVALID with their names. Whatever it returns, pn_hub_free must follow. */
 pantry_status pn_hub_find(struct pn_registry *hub, const struct pn_pull_options *options, struct pn_hub_model *model,
                           struct pantry_error *err);
+
+/* Reads the small files, which have their digests then. */
+pantry_status pn_hub_read_small(struct pn_registry *hub, struct pn_hub_model *model, struct pantry_error *err);
+/* Makes them blobs. Needs the lock of the store, and a note that keeps them. */
+pantry_status pn_hub_put_small(const char *store, const struct pn_hub_model *model, struct pantry_error *err);
 
 /* pantry's own manifest for the files: *text; the configuration blob is written. Needs the lock of the store. Caller
  * frees *text. */

@@ -131,11 +131,14 @@ pantry_status pn_manifest_read(const char *path, json_t **root, struct pantry_er
 /* The JSON of a layer. */
 json_t *pn_manifest_layer(const char *type, const char *hex, uint64_t size, const char *title);
 
-/* The path of the weights in the manifest of `name`, the blob or the first of several shards, and their size; checks
- * that all exist and have the manifest's sizes. */
+/* The path of the weights in the manifest of `name`, the blob, the first of several shards or a folder, and their size;
+ * checks that all exist and have the manifest's sizes. */
 pantry_status pn_manifest_weights(const char *store, const struct pn_model_name *name, char **path, uint64_t *bytes,
                                   struct pantry_error *err);
 pantry_status pn_manifest_model(const char *store, const struct pn_model_name *name, char **path,
+                                struct pantry_error *err);
+/* The same for the layers of a manifest of the store; `name` is for errors. */
+pantry_status pn_layers_weights(const char *store, const char *name, const json_t *layers, char **path, uint64_t *bytes,
                                 struct pantry_error *err);
 /* The same for any folder in Ollama's layout and a manifest in it, which the caller checked to be one of its files. */
 pantry_status pn_manifest_model_in(const char *models, const char *manifest, char **path, struct pantry_error *err);
@@ -170,6 +173,14 @@ pantry_status pn_blob_put(const char *store, const void *bytes, size_t n, char h
 /* The loader finds the shards of a model by their names, and blobs have other ones: so models/shards/<digest of all>/
  * has links with such names. Returns the first one's path; makes the folder if it is not there yet. */
 pantry_status pn_shards_path(const char *store, const struct pn_digest *blobs, size_t n, char **path,
+                             struct pantry_error *err);
+/* A blob and the name that a link gives it. */
+struct pn_linked {
+    struct pn_digest digest;
+    const char *name;
+};
+/* The same for a model that is a folder of files: the path of models/shards/<digest of all> with these links. */
+pantry_status pn_folder_path(const char *store, const struct pn_linked *files, size_t n, char **path,
                              struct pantry_error *err);
 /* Removes the folders with links to blobs that are gone, and unfinished ones. Needs the lock. */
 void pn_shards_sweep(const char *store);

@@ -4,6 +4,8 @@
 #include "store/foreign.h"
 
 #include "base/alloc.h"
+#include "base/file.h"
+#include "store/media.h"
 
 #include <fcntl.h>
 #include <stdarg.h>
@@ -13,7 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { MAX_MODELS = 4096 };
+enum { MAX_MODELS = 4096, MAX_INDEX = 64 << 20 };
 
 char *pn_look_text(struct pn_look *look, const char *format, ...)
 {
@@ -94,22 +96,77 @@ static bool size_of(const char *root, const char *path, uint64_t *bytes)
     return all;
 }
 
-void pn_look_add(struct pn_look *look, const char *root, const char *source, char *name, const char *path,
-                 char *manifest)
+/* All files that an index of weights names are there; without an index all is well. */
+static bool is_complete(const char *folder, const struct pn_names *files)
 {
-    struct pn_stored model = {.name = name, .path = strdup(path), .manifest = manifest, .source = source};
-    look->no_memory |= !name || !model.path;
-    bool added = name && strlen(name) <= PN_LOOK_NAME_MAX && model.path && look->found.len < MAX_MODELS &&
-                 size_of(root, path, &model.bytes);
+    char *path = pn_layout_path("%s/model.safetensors.index.json", folder), *text = NULL;
+    size_t n;
+    json_t *index = NULL, *file;
+    const char *tensor;
+    bool complete = path != NULL;
+    if (path && access(path, F_OK) == 0) {
+        complete =
+            pn_file_read(path, MAX_INDEX, &text, &n, NULL) == PANTRY_OK && (index = json_loadb(text, n, 0, NULL));
+        json_object_foreach(json_object_get(index, "weight_map"), tensor, file)
+        {
+            size_t i = 0;
+            const char *name = json_string_value(file);
+            while (name && i < files->len && strcmp(files->data[i], name) != 0)
+                i++;
+            complete = complete && name && i < files->len;
+        }
+    }
+    json_decref(index);
+    free(text);
+    free(path);
+    return complete;
+}
+
+/* The size of the parts of a folder's model; false if it is none, or one is missing or elsewhere. */
+static bool size_of_folder(struct pn_look *look, const char *root, const char *folder, uint64_t *bytes)
+{
+    struct pn_names names;
+    bool config = false, weights = false, all = true;
+    *bytes = 0;
+    pn_look_names(look, folder, &names);
+    for (size_t i = 0; i < names.len && all; i++) {
+        uint64_t one = 0;
+        char *path = pn_media_is_part(names.data[i]) ? pn_look_text(look, "%s/%s", folder, names.data[i]) : NULL;
+        config |= strcmp(names.data[i], "config.json") == 0;
+        weights |= pn_media_is_weights(names.data[i]);
+        all = !path || (pn_look_inside(root, path, &one) && !__builtin_add_overflow(*bytes, one, bytes));
+        free(path);
+    }
+    all = all && config && weights && is_complete(folder, &names);
+    pn_names_free(&names);
+    return all;
+}
+
+static void add_model(struct pn_look *look, struct pn_stored model, bool good)
+{
+    look->no_memory |= !model.name || !model.path;
+    bool added = good && model.name && strlen(model.name) <= PN_LOOK_NAME_MAX && look->found.len < MAX_MODELS;
     if (added && !pn_vec_push(&look->found, model)) {
         look->no_memory = true;
         added = false;
     }
-    if (!added) {
-        free(model.name);
-        free(model.path);
-        free(model.manifest);
-    }
+    if (!added)
+        pn_stored_free(&model);
+}
+
+void pn_look_add_folder(struct pn_look *look, const char *root, const char *source, char *name, const char *path)
+{
+    struct pn_stored model = {.name = name, .path = strdup(path), .source = source};
+    bool good = model.path && size_of_folder(look, root, path, &model.bytes);
+    add_model(look, model, good);
+}
+
+void pn_look_add(struct pn_look *look, const char *root, const char *source, char *name, const char *path,
+                 char *manifest)
+{
+    struct pn_stored model = {.name = name, .path = strdup(path), .manifest = manifest, .source = source};
+    bool good = model.path && size_of(root, path, &model.bytes);
+    add_model(look, model, good);
 }
 
 void pn_look_files(struct pn_look *look, const char *folder, const char *inside, int depth,

@@ -48,33 +48,76 @@ static pantry_status layer_blob(const char *models, const char *manifest, const 
     return status;
 }
 
-/* The blobs of the layers with the model's weights: one, or all shards in their order. */
-static pantry_status find_weights(const char *models, const char *manifest, const json_t *root,
-                                  struct pn_digests *blobs, char **path, uint64_t *bytes, struct pantry_error *err)
+/* The layers with the model's weights: one, all shards in their order, or the files of a folder. */
+struct weights {
+    struct pn_linked file[PN_LAYERS_MAX];
+    size_t n;
+    bool folder;
+    char *path; /* of the last one's blob */
+    uint64_t bytes;
+};
+
+static pantry_status take_weights(const char *models, const char *manifest, const json_t *layer, struct weights *out,
+                                  struct pantry_error *err)
 {
-    const json_t *layers = json_object_get(root, "layers"), *layer[PN_LAYERS_MAX];
+    struct pn_linked *file = &out->file[out->n++];
+    free(out->path);
+    out->path = NULL;
+    pantry_status status = layer_blob(models, manifest, layer, &out->path, err);
+    if (status)
+        return status;
+    memcpy(file->digest.hex, json_string_value(json_object_get(layer, "digest")) + 7, sizeof file->digest.hex);
+    file->name = pn_media_title(layer);
+    out->bytes += (uint64_t)json_integer_value(json_object_get(layer, "size"));
+    return PANTRY_OK;
+}
+
+/* The names borrow from the layers. */
+static pantry_status find_weights(const char *models, const char *manifest, const json_t *layers, struct weights *out,
+                                  struct pantry_error *err)
+{
+    const json_t *layer[PN_LAYERS_MAX];
     size_t n = 0;
-    *bytes = 0;
     if (!json_is_array(layers) || json_array_size(layers) > PN_LAYERS_MAX)
         return pn_fail(err, PANTRY_FORMAT, "%s: layers is not an array of at most %d", manifest, PN_LAYERS_MAX);
     for (size_t i = 0; i < json_array_size(layers); i++)
         if (!json_is_string(json_object_get(json_array_get(layers, i), "mediaType")))
             return pn_fail(err, PANTRY_FORMAT, "%s: layer %zu has no mediaType", manifest, i);
-    pantry_status status = pn_media_models(layers, layer, &n, err);
+    pantry_status status = pn_media_models(layers, layer, &n, &out->folder, err);
     if (status)
-        return pn_fail_prefix(err, "%s", manifest), status;
-    for (size_t i = 0; i < n; i++) {
-        free(*path);
-        *path = NULL;
-        if ((status = layer_blob(models, manifest, layer[i], path, err)))
-            return status;
-        struct pn_digest digest;
-        memcpy(digest.hex, json_string_value(json_object_get(layer[i], "digest")) + 7, sizeof digest.hex);
-        if (!pn_vec_push(blobs, digest))
-            return pn_no_memory(err, manifest);
-        *bytes += (uint64_t)json_integer_value(json_object_get(layer[i], "size"));
+        pn_fail_prefix(err, "%s", manifest);
+    for (size_t i = 0; i < n && !status; i++)
+        status = take_weights(models, manifest, layer[i], out, err);
+    return status;
+}
+
+/* The path of a file, or of a folder of links. */
+static pantry_status path_of(const char *store, struct weights *w, char **path, struct pantry_error *err)
+{
+    struct pn_digest blobs[PN_LAYERS_MAX];
+    if (w->folder)
+        return pn_folder_path(store, w->file, w->n, path, err);
+    if (w->n == 1) {
+        *path = w->path;
+        w->path = NULL;
+        return PANTRY_OK;
     }
-    return PANTRY_OK;
+    for (size_t i = 0; i < w->n; i++)
+        blobs[i] = w->file[i].digest;
+    return pn_shards_path(store, blobs, w->n, path, err);
+}
+
+pantry_status pn_layers_weights(const char *store, const char *name, const json_t *layers, char **path, uint64_t *bytes,
+                                struct pantry_error *err)
+{
+    struct weights w = {.n = 0};
+    *path = NULL;
+    pantry_status status = find_weights(store, name, layers, &w, err);
+    if (!status)
+        status = path_of(store, &w, path, err);
+    *bytes = w.bytes;
+    free(w.path);
+    return status;
 }
 
 pantry_status pn_manifest_read(const char *path, json_t **out, struct pantry_error *err)
@@ -96,44 +139,34 @@ pantry_status pn_manifest_read(const char *path, json_t **out, struct pantry_err
     return PANTRY_OK;
 }
 
-/* Only the `own` store has folders of shards; elsewhere a model is one file. */
-static pantry_status weights_of(const char *store, bool own, const char *manifest, char **path, uint64_t *bytes,
-                                struct pantry_error *err)
+/* Elsewhere than in the own store a model is one file: only that one has folders of links. */
+pantry_status pn_manifest_model_in(const char *models, const char *manifest, char **path, struct pantry_error *err)
 {
-    struct pn_digests blobs = {0};
     json_t *root = NULL;
+    struct weights w = {.n = 0};
     *path = NULL;
     pantry_status status = pn_manifest_read(manifest, &root, err);
     if (!status)
-        status = find_weights(store, manifest, root, &blobs, path, bytes, err);
-    if (!status && blobs.len > 1) {
-        free(*path);
-        *path = NULL;
-        status = own ? pn_shards_path(store, blobs.data, blobs.len, path, err)
-                     : pn_fail(err, PANTRY_UNSUPPORTED, "%s: has more than one model layer", manifest);
-    }
-    if (status) {
-        free(*path);
-        *path = NULL;
-    }
+        status = find_weights(models, manifest, json_object_get(root, "layers"), &w, err);
+    if (!status && (w.n > 1 || w.folder))
+        status = pn_fail(err, PANTRY_UNSUPPORTED, "%s: has more than one model layer", manifest);
+    if (!status)
+        status = path_of(models, &w, path, err);
     json_decref(root);
-    free(blobs.data);
+    free(w.path);
     return status;
-}
-
-pantry_status pn_manifest_model_in(const char *models, const char *manifest, char **path, struct pantry_error *err)
-{
-    uint64_t bytes;
-    return weights_of(models, false, manifest, path, &bytes, err);
 }
 
 pantry_status pn_manifest_weights(const char *store, const struct pn_model_name *name, char **path, uint64_t *bytes,
                                   struct pantry_error *err)
 {
+    json_t *root = NULL;
     *path = NULL;
     char *manifest = pn_manifest_path(store, name);
-    pantry_status status =
-        manifest ? weights_of(store, true, manifest, path, bytes, err) : pn_no_memory(err, name->model);
+    pantry_status status = manifest ? pn_manifest_read(manifest, &root, err) : pn_no_memory(err, name->model);
+    if (!status)
+        status = pn_layers_weights(store, manifest, json_object_get(root, "layers"), path, bytes, err);
+    json_decref(root);
     free(manifest);
     return status;
 }
@@ -197,10 +230,10 @@ pantry_status pn_blob_put(const char *store, const void *bytes, size_t n, char h
 }
 
 /* Ollama's configuration blob of a model. */
-static pantry_status put_config(const char *store, const struct pn_catalog_entry *entry, char hex[PN_SHA256_HEX + 1],
-                                size_t *size, struct pantry_error *err)
+static pantry_status put_config(const char *store, const struct pn_catalog_entry *entry, const char *format,
+                                char hex[PN_SHA256_HEX + 1], size_t *size, struct pantry_error *err)
 {
-    json_t *config = json_pack("{s:s, s:s, s:[s], s:s, s:s, s:{s:s, s:[s+]}}", "model_format", "gguf", "model_family",
+    json_t *config = json_pack("{s:s, s:s, s:[s], s:s, s:s, s:{s:s, s:[s+]}}", "model_format", format, "model_family",
                                entry->family, "model_families", entry->family, "architecture", "amd64", "os", "linux",
                                "rootfs", "type", "layers", "diff_ids", "sha256:", entry->sha256);
     char *text = config ? json_dumps(config, JSON_COMPACT) : NULL;
@@ -250,7 +283,8 @@ pantry_status pn_manifest_compose(const char *store, const struct pn_catalog_ent
     char config[PN_SHA256_HEX + 1];
     size_t config_bytes = 0;
     *text = NULL;
-    pantry_status status = put_config(store, entry, config, &config_bytes, err);
+    const char *format = n && strcmp(layers[0].type, PN_TYPE_FILE) == 0 ? "safetensors" : "gguf";
+    pantry_status status = put_config(store, entry, format, config, &config_bytes, err);
     if (status)
         return status;
     json_t *root = json_pack("{s:i, s:s, s:o, s:[]}", "schemaVersion", 2, "mediaType", PN_TYPE_MANIFEST, "config",

@@ -9,6 +9,7 @@
 #include "store/parts.h"
 
 #include "base/clock.h"
+#include "store/lanes.h"
 #include "store/partfile.h"
 
 #include <errno.h>
@@ -37,7 +38,7 @@ struct lane {
     struct pn_request request;
     bool running;
     size_t part;
-    uint64_t at, end; /* of the response: next byte, end */
+    uint64_t from, at, end; /* of the response: first byte, next byte, end */
     uint64_t marked;
     bool gained; /* a byte since the start of this transfer */
     enum verdict verdict;
@@ -50,9 +51,9 @@ struct parts {
     const char *url;
     CURLM *multi;
     struct lane lane[N_LANES];
-    int lanes;   /* that may run */
-    bool ranges; /* the server has sent one */
-    bool whole;  /* it sends none */
+    struct pn_lanes lanes; /* how many may run */
+    bool ranges;           /* the server has sent one */
+    bool whole;            /* it sends none */
     int restarts, failures;
     uint64_t start_ns;     /* no lane starts before, after a failure */
     struct pn_sha256 hash; /* of the first `hashed` bytes */
@@ -212,7 +213,7 @@ static void start(struct lane *lane, size_t part)
     lane->part = part;
     lane->at = p->whole ? 0 : pn_partfile_start(f, part) + f->have[part];
     lane->end = p->whole ? f->bytes : pn_partfile_start(f, part) + pn_partfile_length(f, part);
-    lane->marked = lane->at;
+    lane->from = lane->marked = lane->at;
     lane->gained = false;
     lane->verdict = GO_ON;
     lane->generation = p->registry->generation;
@@ -249,7 +250,7 @@ static void stop_all(struct parts *p)
 
 static void start_idle_lanes(struct parts *p)
 {
-    int n = p->whole || !p->ranges ? 1 : p->lanes, running = 0;
+    int n = p->whole || !p->ranges ? 1 : p->lanes.now, running = 0;
     size_t part;
     if (p->start_ns > pn_clock_ns())
         return;
@@ -297,7 +298,7 @@ static void fail_lane(struct lane *lane, CURLcode code)
     if (r->head.retry_after * 1000000000ull > pause)
         pause = r->head.retry_after * 1000000000ull;
     p->start_ns = pn_clock_ns() + pause;
-    p->lanes -= p->lanes > 1; /* perhaps it was too much at once */
+    pn_lanes_failed(&p->lanes); /* perhaps it was too much at once */
     stop(lane);
 }
 
@@ -322,6 +323,7 @@ static void finish(struct lane *lane, CURLcode code)
         stop(lane);
     } else if (code == CURLE_OK && lane->at == lane->end && (http == 200 || http == 206)) {
         p->failures = 0;
+        pn_lanes_ended(&p->lanes, lane->end - lane->from, pn_clock_ns());
         p->registry->tokens = 0; /* they expire during long downloads */
         stop(lane);
     } else {
@@ -391,7 +393,7 @@ pantry_status pn_parts_download(struct pn_registry *registry, const char *url, c
                                 const struct pn_layer *layer, const struct pn_parts_watch *watch,
                                 char hex[PN_SHA256_HEX + 1], bool *resumed, struct pantry_error *err)
 {
-    struct parts p = {.registry = registry, .url = url, .lanes = N_LANES, .err = err};
+    struct parts p = {.registry = registry, .url = url, .lanes = pn_lanes_new(N_LANES), .err = err};
     for (int i = 0; i < N_LANES; i++)
         p.lane[i].parts = &p;
     p.status = pn_partfile_open(&p.file, store, layer->hex, layer->bytes, err);

@@ -121,18 +121,31 @@ static bool has_files(const struct pull *p)
     return same;
 }
 
+static pantry_status put_small(struct pull *p, struct pantry_error *err)
+{
+    int store = -1;
+    pantry_status status = pn_job_lock_store(&p->job, p->store, &store, err);
+    if (!status)
+        status = pn_hub_put_small(p->store, &p->files, err);
+    if (store >= 0)
+        close(store);
+    return status;
+}
+
 static pantry_status pull_from_hub(struct pull *p, struct pantry_error *err)
 {
     pantry_status status = pn_hub_find(&p->registry, p->options, &p->files, err);
+    if (!status)
+        status = pn_hub_read_small(&p->registry, &p->files, err);
     struct pn_layers *layers = &p->blobs.layers;
-    for (size_t i = 0; i < p->files.n; i++) {
+    for (size_t i = 0; i < p->files.n && !status; i++) {
         p->blobs.urls[layers->n] = p->files.file[i].url;
         if (!pn_layers_add(layers, p->files.file[i].layer.hex, p->files.file[i].layer.bytes))
             status = pn_fail(err, PANTRY_FORMAT, "%s: has two sizes", p->files.file[i].path);
     }
     if (status || has_files(p))
         return status;
-    if (!(status = keep_blobs(p, err)) && !(status = pn_blobs_get(&p->blobs, err)))
+    if (!(status = keep_blobs(p, err)) && !(status = put_small(p, err)) && !(status = pn_blobs_get(&p->blobs, err)))
         status = commit(p, err);
     return status;
 }

@@ -3,6 +3,7 @@
 #include "store/create.h"
 
 #include "store/foreign.h"
+#include "store/media.h"
 #include "store/parameters.h"
 
 #include <errno.h>
@@ -30,6 +31,7 @@ void pn_create_free(struct pn_create *c)
     free(c->quantize);
     pn_create_free_files(&c->files);
     pn_create_free_files(&c->adapters);
+    pn_create_free_files(&c->drafts);
     json_decref(c->licenses);
     json_decref(c->params);
     json_decref(c->messages);
@@ -37,6 +39,8 @@ void pn_create_free(struct pn_create *c)
 }
 
 /* ---- files ---- */
+
+static const char all_gguf[] = "*.gguf";
 
 static bool ends_with(const char *text, const char *end)
 {
@@ -86,8 +90,8 @@ static pantry_status add_path(struct pn_create_files *files, const char *path, s
     return status;
 }
 
-/* The files of a folder that fit a pattern. `other` is set where it has weights in a format that is not read. */
-static pantry_status add_matches(struct pn_create_files *files, const char *folder, const char *pattern, bool *other,
+/* The files of a folder that fit a pattern; NULL: all parts of a model in safetensors files. */
+static pantry_status add_matches(struct pn_create_files *files, const char *folder, const char *pattern,
                                  struct pantry_error *err)
 {
     DIR *dir = opendir(folder);
@@ -96,12 +100,12 @@ static pantry_status add_matches(struct pn_create_files *files, const char *fold
         return pn_fail(err, errno == ENOENT ? PANTRY_NOT_FOUND : PANTRY_IO, "%s: %s", folder, strerror(errno));
     for (struct dirent *e; !status && (e = readdir(dir));) {
         struct stat st;
-        *other |= ends_with(e->d_name, ".safetensors") || ends_with(e->d_name, ".bin");
         char *path = pn_layout_path("%s/%s", folder, e->d_name);
+        bool fits = pattern ? fnmatch(pattern, e->d_name, 0) == 0 : pn_media_is_part(e->d_name);
         if (!path)
             status = pn_no_memory(err, folder);
-        else if (e->d_name[0] != '.' && fnmatch(pattern, e->d_name, 0) == 0 && stat(path, &st) == 0 &&
-                 S_ISREG(st.st_mode))
+        else if (e->d_name[0] != '.' && fits && stat(path, &st) == 0 && S_ISREG(st.st_mode) &&
+                 (pattern || st.st_size > 0))
             status = add_path(files, path, err);
         free(path);
     }
@@ -114,20 +118,30 @@ static int by_path(const void *a, const void *b)
     return strcmp(((const struct pn_create_file *)a)->path, ((const struct pn_create_file *)b)->path);
 }
 
-/* A folder, or the part of a path before the last '/' with the pattern after it. */
+/* Has the folder this file? */
+static bool has_file(const char *folder, const char *name)
+{
+    struct stat st;
+    char *path = pn_layout_path("%s/%s", folder, name);
+    bool has = path && stat(path, &st) == 0;
+    free(path);
+    return has;
+}
+
+/* A folder, or the part of a path before the last '/' with the pattern after it. A folder without GGUF files may be a
+ * model, or an adapter, of safetensors files. */
 static pantry_status add_folder(struct pn_create_files *files, const char *folder, const char *pattern,
                                 struct pantry_error *err)
 {
     size_t before = files->len;
-    bool other = false;
-    pantry_status status = add_matches(files, folder, pattern, &other, err);
-    if (!status && files->len == before && other)
-        status = pn_fail(err, PANTRY_UNSUPPORTED,
-                         "%s: has no GGUF file; folders with safetensors or PyTorch files are not supported yet, "
-                         "convert them to GGUF",
-                         folder);
-    else if (!status && files->len == before)
-        status = pn_fail(err, PANTRY_NOT_FOUND, "%s: has no file %s", folder, pattern);
+    bool parts = has_file(folder, "config.json") || has_file(folder, "adapter_config.json");
+    pantry_status status = add_matches(files, folder, pattern, err);
+    if (!status && files->len == before && parts && strcmp(pattern, all_gguf) == 0)
+        status = add_matches(files, folder, NULL, err);
+    if (!status && files->len == before)
+        status =
+            pn_fail(err, PANTRY_NOT_FOUND,
+                    "%s: has no file %s, and is not a folder of safetensors files with a config.json", folder, pattern);
     if (files->len > before) /* folders have no order */
         qsort(files->data + before, files->len - before, sizeof *files->data, by_path);
     return status;
@@ -138,7 +152,7 @@ pantry_status pn_create_add_files(struct pn_create_files *files, const char *pat
     struct stat st;
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
     if (stat(path, &st) == 0)
-        return S_ISDIR(st.st_mode) ? add_folder(files, path, "*.gguf", err) : add_path(files, path, err);
+        return S_ISDIR(st.st_mode) ? add_folder(files, path, all_gguf, err) : add_path(files, path, err);
     int why = errno;
     if (!strchr(name, '*'))
         return pn_fail(err, why == ENOENT || why == ENOTDIR ? PANTRY_NOT_FOUND : PANTRY_IO, "%.400s: %s", path,
@@ -246,8 +260,10 @@ static pantry_status take_line(struct recipe *r, const struct pn_modelfile_line 
     case PN_MODELFILE_SYSTEM:
         return take_text(&c->system, l->value, err);
     case PN_MODELFILE_ADAPTER:
+    case PN_MODELFILE_DRAFT:
         path = place_of(r, l->value);
-        status = path ? pn_create_add_files(&c->adapters, path, err) : pn_no_memory(err, l->value);
+        status = path ? pn_create_add_files(l->kind == PN_MODELFILE_DRAFT ? &c->drafts : &c->adapters, path, err)
+                      : pn_no_memory(err, l->value);
         free(path);
         return status;
     case PN_MODELFILE_LICENSE:
@@ -256,8 +272,6 @@ static pantry_status take_line(struct recipe *r, const struct pn_modelfile_line 
         return append(&c->messages, json_pack("{s:s, s:s}", "role", l->name, "content", l->value), err);
     case PN_MODELFILE_REQUIRES:
         return take_version(&c->requires, l->value, err);
-    case PN_MODELFILE_DRAFT:
-        return pn_fail(err, PANTRY_UNSUPPORTED, "not supported: no draft model is used yet");
     default:
         return pn_fail(err, PANTRY_UNSUPPORTED,
                        "not supported: how prompts are written and answers are read follows from the model's template");

@@ -51,6 +51,7 @@ static pantry_status take_layers(const json_t *root, struct pn_layers *layers, s
         return pn_fail(err, PANTRY_FORMAT, "layers is not an array of at most %d", PN_LAYERS_MAX);
     pantry_status status = config ? take_layer(config, "configuration", layers, err) : PANTRY_OK;
     size_t models;
+    bool folder;
     const json_t *model[PN_LAYERS_MAX];
     for (size_t i = 0; i < json_array_size(array) && !status; i++) {
         const json_t *layer = json_array_get(array, i);
@@ -60,7 +61,7 @@ static pantry_status take_layers(const json_t *root, struct pn_layers *layers, s
                            type ? type : "(none)");
         status = take_layer(layer, "layer", layers, err);
     }
-    return status ? status : pn_media_models(array, model, &models, err);
+    return status ? status : pn_media_models(array, model, &models, &folder, err);
 }
 
 pantry_status pn_layers_parse(const char *text, size_t n, struct pn_layers *layers, struct pantry_error *err)

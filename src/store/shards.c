@@ -27,8 +27,8 @@ bool pn_shards_name(const char *path, unsigned *number, unsigned *count)
     return *number >= 1 && *number <= *count;
 }
 
-/* The digest of the digests names the folder. */
-static pantry_status folder_of(const char *store, const struct pn_digest *blobs, size_t n, char **folder,
+/* The digest of the digests names the folder, and for those with `names` of their own that of both. */
+static pantry_status folder_of(const char *store, const struct pn_linked *files, size_t n, bool names, char **folder,
                                struct pantry_error *err)
 {
     struct pn_sha256 hash;
@@ -36,21 +36,23 @@ static pantry_status folder_of(const char *store, const struct pn_digest *blobs,
     pantry_status status = pn_sha256_start(&hash, err);
     if (status)
         return status;
-    for (size_t i = 0; i < n; i++)
-        pn_sha256_update(&hash, blobs[i].hex, PN_SHA256_HEX);
+    for (size_t i = 0; i < n; i++) {
+        pn_sha256_update(&hash, files[i].digest.hex, PN_SHA256_HEX);
+        if (names)
+            pn_sha256_update(&hash, files[i].name, strlen(files[i].name) + 1);
+    }
     if ((status = pn_sha256_finish(&hash, hex, err)))
         return status;
     *folder = pn_layout_path("%s/shards/%s", store, hex);
     return *folder ? PANTRY_OK : pn_no_memory(err, "the shards of a model");
 }
 
-static pantry_status put_links(const char *folder, const struct pn_digest *blobs, size_t n, struct pantry_error *err)
+static pantry_status put_links(const char *folder, const struct pn_linked *files, size_t n, struct pantry_error *err)
 {
     for (size_t i = 0; i < n; i++) {
-        char name[64], target[100];
-        snprintf(name, sizeof name, "/model-%05zu-of-%05zu.gguf", i + 1, n);
-        snprintf(target, sizeof target, "../../blobs/sha256-%s", blobs[i].hex);
-        char *link = pn_layout_path("%s%s", folder, name);
+        char target[100];
+        snprintf(target, sizeof target, "../../blobs/sha256-%s", files[i].digest.hex);
+        char *link = pn_layout_path("%s/%s", folder, files[i].name);
         int failed = link ? symlink(target, link) : 0;
         pantry_status status = !link    ? pn_no_memory(err, folder)
                                : failed ? pn_fail(err, PANTRY_IO, "%s: %s", link, strerror(errno))
@@ -63,7 +65,7 @@ static pantry_status put_links(const char *folder, const struct pn_digest *blobs
 }
 
 /* The folder appears with all its links. Somebody else may make it at the same time. */
-static pantry_status make_folder(const char *folder, const struct pn_digest *blobs, size_t n, struct pantry_error *err)
+static pantry_status make_folder(const char *folder, const struct pn_linked *files, size_t n, struct pantry_error *err)
 {
     char *partial = pn_layout_path("%s-partial-%ld-XXXXXX", folder, (long)getpid());
     char *parent = strdup(folder);
@@ -77,7 +79,7 @@ static pantry_status make_folder(const char *folder, const struct pn_digest *blo
     if (!status && !mkdtemp(partial))
         status = pn_fail(err, PANTRY_IO, "%s: %s", partial, strerror(errno));
     else if (!status) {
-        if (!(status = put_links(partial, blobs, n, err)) && chmod(partial, 0777 & ~022) == 0 &&
+        if (!(status = put_links(partial, files, n, err)) && chmod(partial, 0777 & ~022) == 0 &&
             rename(partial, folder) != 0 && access(folder, F_OK) != 0)
             status = pn_fail(err, PANTRY_IO, "%s: cannot rename: %s", partial, strerror(errno));
         pn_layout_remove(partial);
@@ -89,17 +91,45 @@ static pantry_status make_folder(const char *folder, const struct pn_digest *blo
     return status;
 }
 
+static pantry_status need_folder(const char *store, const struct pn_linked *files, size_t n, bool names, char **folder,
+                                 struct pantry_error *err)
+{
+    *folder = NULL;
+    pantry_status status = folder_of(store, files, n, names, folder, err);
+    if (!status && access(*folder, F_OK) != 0)
+        status = make_folder(*folder, files, n, err);
+    if (status) {
+        free(*folder);
+        *folder = NULL;
+    }
+    return status;
+}
+
+pantry_status pn_folder_path(const char *store, const struct pn_linked *files, size_t n, char **path,
+                             struct pantry_error *err)
+{
+    return need_folder(store, files, n, true, path, err);
+}
+
 pantry_status pn_shards_path(const char *store, const struct pn_digest *blobs, size_t n, char **path,
                              struct pantry_error *err)
 {
-    char *folder = NULL;
+    enum { NAME = 64 };
+    char *folder = NULL, *names = malloc((n + 1) * NAME);
+    struct pn_linked *files = calloc(n + 1, sizeof *files);
     *path = NULL;
-    pantry_status status = folder_of(store, blobs, n, &folder, err);
-    if (!status && access(folder, F_OK) != 0)
-        status = make_folder(folder, blobs, n, err);
-    if (!status && !(*path = pn_layout_path("%s/model-00001-of-%05zu.gguf", folder, n)))
+    pantry_status status = names && files ? PANTRY_OK : pn_no_memory(err, "the shards of a model");
+    for (size_t i = 0; i < n && !status; i++) {
+        files[i] = (struct pn_linked){.digest = blobs[i], .name = names + i * NAME};
+        snprintf(names + i * NAME, NAME, "model-%05zu-of-%05zu.gguf", i + 1, n);
+    }
+    if (!status)
+        status = need_folder(store, files, n, false, &folder, err);
+    if (!status && !(*path = pn_layout_path("%s/%s", folder, names)))
         status = pn_no_memory(err, folder);
     free(folder);
+    free(files);
+    free(names);
     return status;
 }
 
@@ -115,6 +145,23 @@ static bool is_of_shards(const char *path)
     return is;
 }
 
+static uint64_t bytes_of_links(const char *folder)
+{
+    struct pn_names names;
+    uint64_t sum = 0;
+    if (pn_names_read(AT_FDCWD, folder, false, &names, NULL) != PANTRY_OK)
+        return 0;
+    for (size_t i = 0; i < names.len; i++) {
+        struct stat st;
+        char *file = pn_layout_path("%s/%s", folder, names.data[i]);
+        if (file && stat(file, &st) == 0)
+            sum += (uint64_t)st.st_size;
+        free(file);
+    }
+    pn_names_free(&names);
+    return sum;
+}
+
 uint64_t pn_store_model_bytes(const char *path)
 {
     unsigned number, count;
@@ -122,7 +169,10 @@ uint64_t pn_store_model_bytes(const char *path)
     uint64_t sum = 0;
     const char *slash = strrchr(path, '/');
     if (!pn_shards_name(path, &number, &count))
-        return stat(path, &st) == 0 && S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
+        return stat(path, &st) != 0  ? 0
+               : S_ISREG(st.st_mode) ? (uint64_t)st.st_size
+               : is_of_shards(path)  ? bytes_of_links(path)
+                                     : 0;
     if (!is_of_shards(path))
         return 0;
     for (unsigned i = 1; i <= count; i++) {

@@ -85,6 +85,26 @@ def copilot(arguments, env):
     )
 
 
+def droid(arguments, env):
+    with open(os.path.join(env["FACTORY_HOME_OVERRIDE"], ".factory", "settings.json")) as file:
+        settings = json.load(file)
+    chosen = settings["sessionDefaultSettings"]["model"]
+    model = next(m for m in settings["customModels"] if m["id"] == chosen)
+    assert model["provider"] == "generic-chat-completion-api" and model["maxOutputTokens"] > 0
+    key = re.sub(r"\$\{(\w+)\}", lambda m: env[m.group(1)], model["apiKey"])
+    return with_openai(model["baseUrl"], key, model["model"])
+
+
+def cline(arguments, env):
+    with open(env["CLINE_PROVIDER_SETTINGS_PATH"]) as file:
+        settings = json.load(file)
+    assert settings["version"] == 1
+    provider = settings["providers"][settings["lastUsedProvider"]]
+    assert provider["updatedAt"] and provider["settings"]["provider"] == "openai-compatible"
+    provider = provider["settings"]
+    return with_openai(provider["baseUrl"], provider["apiKey"], provider["model"])
+
+
 def main():
     name, arguments = os.path.basename(sys.argv[0]), sys.argv[1:]
     notes = {

@@ -5,6 +5,7 @@ PANTRY_KILLS: how many processes are killed at random points (40)."""
 import hashlib
 import json
 import os
+import re
 import random
 import signal
 import subprocess
@@ -356,7 +357,7 @@ class Files(Create):
                 "FROM ./m-00001-of-00002.gguf",
                 "line 1: FROM: .*m-00002-of-00002.gguf: is missing; it is shard 2 of 2",
             ),
-            ("FROM ./hf", "no GGUF file; folders with safetensors"),
+            ("FROM ./hf", "not a folder of safetensors files with a config.json"),
             ("FROM ./two", "several models"),
             ("FROM ./none.gguf", "none.gguf: No such file"),
             ("FROM nobody/nothing", "nobody/nothing"),
@@ -375,7 +376,9 @@ class Files(Create):
             ),
             (good + "PARAMETER tfs_z 2", "tfs_z: not supported"),
             (good + "PARAMETER heat 1", "heat: not supported"),
-            (good + "DRAFT ./small.gguf", "line 2: DRAFT: not supported"),
+            (good + "DRAFT ./small.gguf", "line 2: DRAFT: .*small.gguf"),
+            (good + f"DRAFT {cli.MODEL}\nDRAFT {base}", "a second draft model"),
+            (good + f"DRAFT {junk}", "junk.gguf"),
             (good + "RENDERER qwen3", "line 2: RENDERER: not supported"),
             (good + "REQUIRES soon", "line 2: REQUIRES: not a version"),
             (good + "FROM other", "names a model"),
@@ -400,6 +403,28 @@ class Files(Create):
             ("embed", "mine", "x"),
         ):
             self.assertIn("is not a LoRA adapter", self.bad(1, *command, env=self.env))  # it is a whole model
+
+    def test_a_draft_is_kept_and_changes_no_answer(self):
+        path = os.path.join(self.folder, "draft.gguf")
+        tiny_model.write(path, seed=3)
+        ask = lambda name: self.good("generate", name, "-p", "x", "-n", "8", "--temp", "0", env=self.env)
+        plain = self.create("plain", f"FROM {cli.MODEL}\n")
+        self.assertNotIn("draft", plain)
+        said = self.create("mine", f"FROM {cli.MODEL}\nDRAFT {path}\n")
+        self.assertIn("decoding does not use drafts yet", said)
+        kinds = [layer["mediaType"].rsplit(".", 1)[1] for layer in self.manifest("mine")["layers"]]
+        self.assertEqual(kinds, ["model", "draft"])
+        self.assertEqual(ask("mine"), ask("plain"))
+        blob = re.search(r"^DRAFT (\S+)$", self.show("modelfile"), re.M).group(1)
+        with open(path, "rb") as one, open(blob, "rb") as other:
+            self.assertEqual(one.read(), other.read())
+        self.assertIn(blob, self.good("show", "mine", env=self.env))
+        self.good("cp", "mine", "copy", env=self.env)
+        self.good("rm", "mine", env=self.env)
+        self.assertEqual([layer["mediaType"].rsplit(".", 1)[1] for layer in self.manifest("copy")["layers"]], kinds)
+        self.create("next", "FROM copy\nSYSTEM Briefly.\n")
+        self.assertIn("DRAFT ", self.good("show", "next", "--modelfile", env=self.env))
+        self.assertEqual(self.verify(), ["copy", "next", "plain"])
 
     def test_reads_standard_input_and_is_quiet(self):
         out = cli.pantry("create", "mine", "--quiet", "-f", "-", stdin=f"from {cli.MODEL}\n", env=self.env)

@@ -180,10 +180,7 @@ class Creating(Case):
         self.refused("both 'from' and 'files'", files={"a.gguf": missing})
         self.refused("has no blob", 404, **{"from": None, "files": {"a.gguf": missing}})
         self.refused("not a digest", **{"from": None, "files": {"a.gguf": "sha256:../x"}})
-        self.refused(
-            "safetensors files are not supported",
-            **{"from": None, "files": {"model.safetensors": missing}},
-        )
+        self.refused("has no blob", 404, **{"from": None, "files": {"model.safetensors": missing}})
         self.refused("quantize: models are not converted yet", quantize="q4_K_M")
         self.refused("the template: template:1: ", template="{{ .Prompt")
         self.refused("the template: ", template="{% if %}")

@@ -21,6 +21,7 @@ OPEN = {("GET", "/"), ("GET", "/health"), ("GET", "/v1/health"), ("GET", "/opena
 MANAGE = {
     *(("POST", f"/api/{name}") for name in ("pull", "push", "copy", "create", "blobs/")),
     ("GET", "/metrics"),
+    ("POST", "/lora-adapters"),
     ("DELETE", "/api/delete"),
     ("HEAD", "/api/blobs/"),
 }

@@ -14,7 +14,7 @@ import tiny_model
 from service import HERE, PANTRY, Service, client_library
 from terminal import Terminal
 
-AGENTS = "claude codex opencode aider goose crush qwen copilot".split()
+AGENTS = "claude codex opencode aider goose crush qwen copilot droid cline".split()
 
 
 def setUpModule():
@@ -85,7 +85,7 @@ class Launch(Case):
                 )
                 self.assertIn("spoken:latest, 8,192 tokens of context", err.replace(" with", ""))
                 given = json.dumps(notes["env"]) + json.dumps(notes["arguments"])
-                self.assertEqual("8192" in given, name not in ("aider", "crush", "qwen", "copilot"))
+                self.assertEqual("8192" in given, name not in ("aider", "crush", "qwen", "copilot", "droid", "cline"))
 
     def test_claude(self):
         env = self.launch("claude", "--model", "spoken", "--", "-p", "a question")[0]
@@ -139,7 +139,7 @@ class Launch(Case):
             )
 
         before = tree()
-        for name in ("claude", "crush"):
+        for name in ("claude", "crush", "droid", "cline"):
             self.launch(name)
         self.assertEqual(tree(), before)
 
@@ -161,6 +161,10 @@ class Launch(Case):
         notes, err = self.launch("claude", PANTRY_API_KEY=key)
         self.assertEqual(notes["env"]["ANTHROPIC_AUTH_TOKEN"], key)
         self.assertNotIn(key, err)
+        for name in ("droid", "cline"):  # it is in a file, or named there
+            notes, err = self.launch(name, PANTRY_API_KEY=key)
+            self.assertEqual(notes["answer"], spoken_model.SCRIPTS["hello"])
+            self.assertNotIn(key, err)
         token = self.launch("claude")[0]["env"]["ANTHROPIC_AUTH_TOKEN"]
         self.assertRegex(token, r"^pk-[0-9a-f]{64}$")
         self.assertNotEqual(token, key)

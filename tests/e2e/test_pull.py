@@ -166,6 +166,14 @@ class Good(Pull):
         self.assert_whole("you/large:1")
         self.assertLess(self.registry.sent, len(TINY) + len(LARGE) + MIB)
 
+    def test_connections_come_back_after_failures(self):
+        self.registry.fail = [503, 503, 503]  # one is left
+        self.registry.rate = 32 * MIB
+        self.pull("you/large:1")
+        self.assert_whole("you/large:1")
+        self.assertEqual(max(self.registry.overlap[:5]), 0)
+        self.assertGreater(max(self.registry.overlap), 0)
+
     def test_without_ranges_a_break_starts_again(self):
         self.registry.ranges = False
         self.registry.add("you/large:1", LARGE)

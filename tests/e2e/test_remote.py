@@ -192,12 +192,63 @@ class Changing(Remote):
 
     def test_pushes(self):
         name = f"localhost:{self.registry.port}/me/new:1"
-        self.assertIn(f"cp tiny {name}", self.bad(1, "push", "tiny", name))
         self.good("cp", "tiny", name)
         status, out, err = cli.pantry("push", name, env=self.env)
         self.assertEqual(status, 0, err)
         self.assertIn("is in the registry", out.decode())
         self.assertIn("me/new:1", self.registry.manifests)
+
+    def test_pushes_under_another_name(self):
+        name = f"localhost:{self.registry.port}/me/other:1"
+        before = self.tags()
+        status, out, err = cli.pantry("push", "tiny", name, env=self.env)
+        self.assertEqual(status, 0, err)
+        self.assertIn(f"{name} is in the registry", out.decode())
+        self.assertIn("me/other:1", self.registry.manifests)
+        self.assertEqual(self.tags(), before)  # the name is in the registry only
+        self.assertIn("no other registry", self.bad(1, "push", "tiny", "localhost:1/me/other:1"))
+        got, _, reply = self.service.request("POST", "/api/push", {"model": "tiny", "destination": "a b"})
+        self.assertEqual((got, reply["error"]), (400, "destination: a b: not a model name"))
+
+    def test_creates(self):
+        """From files of this machine, which the service is sent once."""
+        folder = tempfile.mkdtemp(dir=cli.FOLDER)
+        path, model, draft = (os.path.join(folder, name) for name in ("Modelfile", "m.gguf", "d.gguf"))
+        tiny_model.write(model, seed=7)
+        tiny_model.write(draft, seed=8)
+        with open(path, "w") as file:
+            file.write("FROM ./m.gguf\nDRAFT ./d.gguf\nSYSTEM Say little.\nPARAMETER num_predict 5\nMESSAGE user a\n")
+            file.write('LICENSE """be\nkind"""\nPARAMETER stop one\nPARAMETER stop two\n')
+        self.proxy.paths.clear()
+        status, out, err = cli.pantry("create", "me/far:1", "-f", path, env=self.env)
+        self.assertEqual((status, out), (0, b""), err)
+        self.assertIn("decoding does not use drafts yet\n", err)
+        self.assertRegex(err, "\nwriting manifest\nsuccess: `.* run me/far:1`\n$")
+        self.assertEqual(len([p for p in self.proxy.paths if p.startswith("POST /api/blobs/sha256:")]), 2)
+        self.assertEqual(os.listdir(self.home), [])
+        self.good("create", "me/near:1", "-f", path, env=self.there)
+        modelfiles = [self.good("show", name, "--modelfile", env=self.there) for name in ("me/far:1", "me/near:1")]
+        self.assertEqual(modelfiles[0].replace("far", "near"), modelfiles[1])
+        self.proxy.paths.clear()
+        self.assertEqual(cli.pantry("create", "again", "--quiet", "-f", path, env=self.env), (0, b"", ""))
+        self.assertEqual([p for p in self.proxy.paths if p.startswith("POST ")], ["POST /api/create"])
+        self.assertIn("/nowhere.gguf", self.bad(1, "create", "x", "-f", self.modelfile("FROM /nowhere.gguf")))
+
+    def modelfile(self, text):
+        path = os.path.join(tempfile.mkdtemp(dir=cli.FOLDER), "Modelfile")
+        with open(path, "w") as file:
+            file.write(text + "\n")
+        return path
+
+    def test_creates_from_a_model_there(self):
+        self.good("create", "terse", "-f", self.modelfile("FROM tiny\nSYSTEM Say little."))
+        self.assertIn("terse:latest", self.tags())
+        self.good("create", "pulled", "-f", self.modelfile(f"FROM {self.toy}"))
+        self.assertIn(self.toy, self.tags())  # the service pulled the base
+        self.assertIn("nosuch", self.bad(1, "create", "x", "-f", self.modelfile("FROM nosuch")))
+        self.assertIn(
+            "temperature", self.bad(1, "create", "x", "-f", self.modelfile("FROM a\nPARAMETER temperature x"))
+        )
 
 
 class Keys(Remote):
@@ -208,7 +259,11 @@ class Keys(Remote):
         self.infer, self.manage = add("reader"), add("admin", "--scope", "manage")
 
     def test_what_a_key_may_not_do_is_an_error_with_advice(self):
+        path = os.path.join(tempfile.mkdtemp(dir=cli.FOLDER), "Modelfile")
+        with open(path, "w") as file:
+            file.write(f"FROM {cli.MODEL}\n")
         changes = (("cp", "tiny", "b"), ("rm", "tiny"), ("pull", "nosuch/model"), ("push", "tiny"))
+        self.assertIn("401", self.bad(1, "create", "b", "-f", path))  # HEAD has no text of an error
         for arguments in (("list",), ("show", "tiny"), *changes):
             err = self.bad(1, *arguments)
             self.assertIn("missing or wrong API key", err)

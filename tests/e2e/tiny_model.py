@@ -133,6 +133,26 @@ def write(path, weights=True, seed=1, template=True):
     write_file(path, tensors(random.Random(seed), weights) if weights else [], metadata(template))
 
 
+def write_adapter(path, seed=1, rank=4):
+    """A LoRA of some of its weights, in llama.cpp's format."""
+    rng, rows = random.Random(seed), []
+    shapes = {"attn_q": (N_EMBD, N_EMBD), "ffn_up": (N_FF, N_EMBD), "ffn_down": (N_EMBD, N_FF)}
+    for i in range(N_LAYER):
+        for name, (n_out, n_in) in shapes.items():
+            for half, shape in (("a", (rank, n_in)), ("b", (n_out, rank))):
+                n = shape[0] * shape[1]
+                values = struct.pack(f"<{n}f", *[rng.gauss(0, 0.3) for _ in range(n)])
+                rows.append((f"blk.{i}.{name}.weight.lora_{half}", TYPE_F32, shape, values))
+    more = [
+        ("general.type", STRING, string("adapter")),
+        ("general.architecture", STRING, string("llama")),
+        ("adapter.type", STRING, string("lora")),
+        ("adapter.lora.alpha", F32, struct.pack("<f", rank)),
+    ]
+    meta = b"".join(string(key) + struct.pack("<I", kind) + value for key, kind, value in more)
+    write_file(path, rows, (len(more), meta))
+
+
 def write_shards(stem, count, seed=1):
     """The same model in `count` files, as llama.cpp's gguf-split writes them; returns their paths."""
     n_metadata, meta = metadata()

@@ -40,7 +40,10 @@ static void read_files(const char *text, size_t n, const char *quant)
         if (model.n == 0 || model.n > PN_LAYERS_MAX || model.file[0].projector)
             abort();
         for (size_t i = 0; i < model.n; i++) {
-            check_hex(model.file[i].layer.hex);
+            if (!model.file[i].small) /* they are read first */
+                check_hex(model.file[i].layer.hex);
+            if (model.folder && !pn_media_is_part(model.file[i].path))
+                abort();
             for (const char *c = model.file[i].path; *c; c++)
                 if ((unsigned char)*c < 0x20 || (unsigned char)*c >= 0x7F)
                     abort();

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/status.h"
+#include "server/api/lora.h"
 #include "server/answer.h"
 #include "server/api/sampling.h"
 
@@ -226,6 +227,7 @@ static pantry_status infill(struct call *c, struct pantry_error *err)
                                         "cache_prompt",
                                         "id_slot",
                                         "n_keep",
+                                        "lora",
                                         PN_SAMPLER_FIELDS(NAME) NULL};
 #undef NAME
     const char *model = NULL;
@@ -237,7 +239,7 @@ static pantry_status infill(struct call *c, struct pantry_error *err)
     if (!status)
         status = pn_json_bool(c->body, "stream", &c->stream, err);
     if (!status)
-        status = pn_models_hold(c->server->models, model, &c->loaded, NULL, err);
+        status = pn_lora_hold(c->server, model, c->body, &c->loaded, NULL, err);
     if (status)
         return status;
     c->answer = pn_answer_defaults(c->loaded);

@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/status.h"
+#include "server/api/lora.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -508,16 +509,26 @@ static pantry_status read_keep(const json_t *options, struct pn_answer_options *
 
 static pantry_status read_call(struct call *c, struct pantry_error *err)
 {
-    static const char *const of_chat[] = {
-        "model",    "messages",     "tools",    "stream", "think",   "keep_alive",         "options",
-        "logprobs", "top_logprobs", "truncate", "shift",  "figures", "_debug_render_only", "format",
-        NULL};
-    static const char *const of_generate[] = {"model",    "prompt",     "suffix",
-                                              "system",   "raw",        "stream",
-                                              "think",    "keep_alive", "options",
-                                              "logprobs", "figures",    "top_logprobs",
-                                              "truncate", "shift",      "_debug_render_only",
-                                              "format",   NULL};
+    static const char *const of_chat[] = {"model",
+                                          "messages",
+                                          "tools",
+                                          "stream",
+                                          "think",
+                                          "keep_alive",
+                                          "options",
+                                          "logprobs",
+                                          "top_logprobs",
+                                          "truncate",
+                                          "shift",
+                                          "figures",
+                                          "_debug_render_only",
+                                          "format",
+                                          "lora",
+                                          NULL};
+    static const char *const of_generate[] = {"model",   "prompt",       "suffix",     "system",  "raw",
+                                              "stream",  "think",        "keep_alive", "options", "logprobs",
+                                              "figures", "top_logprobs", "truncate",   "shift",   "_debug_render_only",
+                                              "format",  "lora",         NULL};
     const char *prompt = NULL;
     json_t *messages = NULL;
     json_t *options = NULL, *keep = json_object_get(c->body, "keep_alive");
@@ -543,7 +554,7 @@ static pantry_status read_call(struct call *c, struct pantry_error *err)
         c->has_keep = true;
     }
     if (!status)
-        status = pn_models_hold(c->server->models, c->model, &c->loaded, &c->loaded_now, err);
+        status = pn_lora_hold(c->server, c->model, c->body, &c->loaded, &c->loaded_now, err);
     if (status)
         return status;
     c->answer = pn_answer_defaults(c->loaded);

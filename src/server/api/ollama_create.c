@@ -29,9 +29,6 @@ static pantry_status read_files(const json_t *body, const char *field, struct pn
         if (!text || strlen(text) >= sizeof file.digest)
             return pn_fail(err, PANTRY_INVALID, "%s.%.100s: not a digest (allowed sha256: and 64 hexadecimal digits)",
                            field, name);
-        if (strstr(name, "safetensors"))
-            return pn_fail(err, PANTRY_UNSUPPORTED,
-                           "%s.%.100s: safetensors files are not supported yet; convert them to GGUF", field, name);
         strcpy(file.digest, text);
         if (!(file.path = strdup(name)) || !pn_vec_push(out, file)) {
             free(file.path);
@@ -93,9 +90,9 @@ static pantry_status read_messages(const json_t *body, json_t **out, struct pant
 static pantry_status read_create(const json_t *body, struct pn_create *out, const char **name, bool *stream,
                                  struct pantry_error *err)
 {
-    static const char *const known[] = {"model",    "name",     "stream",   "from",   "files",
-                                        "adapters", "template", "license",  "system", "parameters",
-                                        "messages", "quantize", "requires", NULL};
+    static const char *const known[] = {"model",    "name",     "stream",   "from",        "files",
+                                        "adapters", "template", "license",  "system",      "parameters",
+                                        "messages", "quantize", "requires", "draft_files", NULL};
     json_t *parameters = NULL;
     pantry_status status = pn_json_known(body, "", known, err);
     if (!status)
@@ -120,6 +117,8 @@ static pantry_status read_create(const json_t *body, struct pn_create *out, cons
         status = read_files(body, "files", &out->files, err);
     if (!status)
         status = read_files(body, "adapters", &out->adapters, err);
+    if (!status)
+        status = read_files(body, "draft_files", &out->drafts, err);
     if (!status)
         status = read_text(body, "template", &out->template, err);
     if (!status)

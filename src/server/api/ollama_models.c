@@ -240,7 +240,8 @@ static void add_carried(json_t *v, const struct pn_carried *c)
 }
 
 /* What `pantry list` and `show` print, for those of another machine. Ollama's API has no such field. */
-static void add_description(json_t *v, const char *name, uint64_t bytes, const json_t *d)
+static void add_description(json_t *v, const char *name, uint64_t bytes, const struct pn_carried *carried,
+                            const json_t *d)
 {
     struct pn_stored stored;
     json_t *all = json_copy((json_t *)(uintptr_t)d);
@@ -251,6 +252,10 @@ static void add_description(json_t *v, const char *name, uint64_t bytes, const j
     json_object_set_new(all, "source", json_string(stored.source));
     json_object_set_new(all, "path", json_string(stored.path));
     json_object_set_new(all, "stored_bytes", json_integer((json_int_t)bytes));
+    if (carried->adapters)
+        json_object_set(all, "adapters", carried->adapters);
+    if (carried->drafts)
+        json_object_set(all, "drafts", carried->drafts);
     json_object_set_new(v, "description", all);
     pn_stored_free(&stored);
 }
@@ -307,7 +312,7 @@ void pn_ollama_show(struct pn_server *s, struct pn_exchange *x, json_t *body, co
     if (verbose && v)
         json_object_set(v, "tensors", json_object_get(d, "tensors"));
     if (whole && v)
-        add_description(v, name, bytes, d);
+        add_description(v, name, bytes, &carried, d);
     add_carried(v, &carried);
     pn_reply_json(x, 200, v);
     pn_carried_free(&carried);

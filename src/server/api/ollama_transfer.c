@@ -33,6 +33,7 @@ pantry_status pn_ollama_name(const json_t *body, const char **out, struct pantry
 struct transfer {
     struct pn_exchange *x;
     const char *name;
+    const char *to;                       /* of a push: the name in the registry; NULL: the same */
     const struct pn_catalog_entry *entry; /* NULL: from a registry */
     bool stream, begun, verifying, insecure, public_only;
     pantry_cancel *cancel;
@@ -100,24 +101,24 @@ static pantry_status check_host(const struct pn_server *s, struct transfer *t, c
                                 struct pantry_error *err)
 {
     static const char *const hosts[] = {"registry.ollama.ai", "hf.co", "huggingface.co", "docker.io"};
-    const char *slash = strchr(t->name, '/');
-    size_t n = slash ? (size_t)(slash - t->name) : 0;
-    bool is_host = (slash && strchr(slash + 1, '/')) || memchr(t->name, '.', n) || memchr(t->name, ':', n) ||
-                   (n == 9 && strncmp(t->name, "localhost", 9) == 0);
+    const char *name = t->to ? t->to : t->name, *slash = strchr(name, '/');
+    size_t n = slash ? (size_t)(slash - name) : 0;
+    bool is_host = (slash && strchr(slash + 1, '/')) || memchr(name, '.', n) || memchr(name, ':', n) ||
+                   (n == 9 && strncmp(name, "localhost", 9) == 0);
     t->public_only = true;
     if (!is_host)
         return PANTRY_OK; /* a namespace, or none */
     for (size_t i = 0; i < sizeof hosts / sizeof *hosts; i++)
-        if (strlen(hosts[i]) == n && strncmp(t->name, hosts[i], n) == 0)
+        if (strlen(hosts[i]) == n && strncmp(name, hosts[i], n) == 0)
             return PANTRY_OK;
     for (const char *const *r = atomic_load(&s->registries); r && *r; r++)
-        if (strlen(*r) == n && strncmp(t->name, *r, n) == 0) {
+        if (strlen(*r) == n && strncmp(name, *r, n) == 0) {
             t->public_only = false;
             return PANTRY_OK;
         }
     return pn_fail(err, PANTRY_INVALID,
                    "%.200s: the service %s no other registry; use `pantry %.4s`, or `pantry serve --registry HOST`",
-                   t->name, verb, verb);
+                   name, verb, verb);
 }
 
 static pantry_status read_request(const struct pn_server *s, struct transfer *t, const json_t *body, const char *verb,
@@ -198,9 +199,14 @@ void pn_ollama_push(struct pn_server *s, struct pn_exchange *x, json_t *body, co
     (void)tail;
     struct transfer t = {.x = x, .stream = true};
     struct pantry_error err;
-    pantry_status status = read_request(s, &t, body, "pushes to", &err);
+    pantry_status status = pn_json_string(body, "destination", &t.to, &err);
+    if (!status && t.to && !pn_store_is_name(t.to))
+        status = pn_fail(&err, PANTRY_INVALID, "destination: %.200s: not a model name", t.to);
+    if (!status)
+        status = read_request(s, &t, body, "pushes to", &err);
     if (!status) {
         const struct pn_push_options options = {.fetch = {.progress = on_push, .user = &t, .cancel = t.cancel},
+                                                .to = t.to,
                                                 .insecure = t.insecure,
                                                 .public_only = t.public_only};
         put_status(&t, json_pack("{s:s}", "status", "retrieving manifest"));

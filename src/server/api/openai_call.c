@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/status.h"
+#include "server/api/lora.h"
 #include "server/api/sampling.h"
 
 #include <math.h>
@@ -112,7 +113,7 @@ pantry_status pn_openai_open(struct pn_openai_call *call, const struct pn_openai
     if (!status)
         status = check_ranges(call->body, err);
     if (!status)
-        status = pn_models_hold(call->server->models, call->model, &call->loaded, NULL, err);
+        status = pn_lora_hold(call->server, call->model, call->body, &call->loaded, NULL, err);
     if (status)
         return status;
     call->answer = pn_answer_defaults(call->loaded);

@@ -9,6 +9,7 @@
 static const struct pn_openai_field chat_fields[] = {
     {"model", PN_FIELD_READ, NULL},
     {"messages", PN_FIELD_READ, NULL},
+    {"lora", PN_FIELD_READ, NULL},
     {"stream", PN_FIELD_READ, NULL},
     {"stream_options", PN_FIELD_READ, NULL},
     {"n", PN_FIELD_READ, NULL},

@@ -14,6 +14,7 @@ enum { DEFAULT_MAX_TOKENS = 16 };
 static const struct pn_openai_field completion_fields[] = {
     {"model", PN_FIELD_READ, NULL},
     {"prompt", PN_FIELD_READ, NULL},
+    {"lora", PN_FIELD_READ, NULL},
     {"suffix", PN_FIELD_READ, NULL},
     {"echo", PN_FIELD_READ, NULL},
     {"stream", PN_FIELD_READ, NULL},

@@ -3,6 +3,7 @@
 #include "server/api/control.h"
 #include "server/api/decisions.h"
 #include "server/api/fill.h"
+#include "server/api/lora.h"
 #include "server/api/ollama.h"
 #include "server/api/openai.h"
 #include "server/api/status.h"
@@ -50,6 +51,8 @@ const struct pn_route pn_routes[] = {
     {"POST", "/apply-template", pn_text_apply_template, PN_ERRORS_OPENAI, PN_SCOPE_INFER},
     {"POST", "/infill", pn_fill_infill, PN_ERRORS_OPENAI, PN_SCOPE_INFER},
     {"POST", "/v1/chat/completions/control", pn_control, PN_ERRORS_OPENAI, PN_SCOPE_INFER},
+    {"GET", "/lora-adapters", pn_lora_list, PN_ERRORS_OPENAI, PN_SCOPE_INFER},
+    {"POST", "/lora-adapters", pn_lora_set, PN_ERRORS_OPENAI, PN_SCOPE_MANAGE},
     {"POST", "/rerank", pn_text_rerank, PN_ERRORS_OPENAI, PN_SCOPE_INFER},
     {"POST", "/v1/rerank", pn_text_rerank, PN_ERRORS_OPENAI, PN_SCOPE_INFER},
     /* decisions */
@@ -59,3 +62,4 @@ const struct pn_route pn_routes[] = {
 };
 
 pn_route_fn *const pn_streaming_handlers[] = {pn_ollama_put_blob, NULL};
+pn_route_fn *const pn_list_handlers[] = {pn_lora_set, NULL};
