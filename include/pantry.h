@@ -142,6 +142,11 @@ PANTRY_API pantry_status pantry_model_synthetic(const char *spec, const struct p
 /* The same without weights, to estimate the model: the file has a hole in their place. PANTRY_NOT_FOUND as above. */
 PANTRY_API pantry_status pantry_model_outline(const char *spec, const struct pantry_model_options *options,
                                               pantry_model **model, struct pantry_error *error);
+/* Writes such a model as a GGUF file, with a made-up vocabulary of the shape's size, that other programs load too.
+ * n_layers: only the first layers; 0: all. The same call makes the same bytes. The file appears complete or not at all.
+ * PANTRY_NOT_FOUND as above; PANTRY_INVALID: more layers than the shape has. */
+PANTRY_API pantry_status pantry_synthesize(const char *spec, const char *path, int n_layers,
+                                           struct pantry_error *error);
 /* The i-th shape and the i-th type of these; NULL after the last. */
 PANTRY_API const char *pantry_shape_name(size_t i);
 PANTRY_API const char *pantry_shape_type(size_t i);

@@ -15,11 +15,11 @@ _pantry_value() # COMMAND:OPTION: what the option takes
         *:--max-loaded | *:--cache-dir | *:--cache-size | *:--load-timeout | *:--read-folder | *:--model | *:--scope | \
         *:--prompt | *:-p | *:--name | *:--limit | *:--quantize | *:-q | *:--tensor-type | *:--output-tensor-type | \
         *:--token-embedding-type | *:--target-bpw | *:--split-max-size | *:--windows | *:--chip | *:--parallel | \
-        bench:--decode | *:--repeats | *:-r | *:--synthetic | *:--dimensions | *:--top | *:--choice | *:--level | *:-l \
-        | *:--slices) echo "text" ;;
+        bench:--decode | *:--repeats | *:-r | *:--synthetic | *:--layers | *:--dimensions | *:--top | *:--choice | \
+        *:--level | *:-l | *:--slices) echo "text" ;;
     *:--json-schema | *:--grammar | grammar:--regex | *:--tls-cert | *:--tls-key | *:--file | *:-f | logits:--ids \
         | *:--imatrix | *:--out | *:-o | *:--merge | *:--save-logits | *:--kl | *:--tasks | template:--template | \
-        parse:--template | *:--questions | *:--context | *:--gbnf | *:--strings) echo "file" ;;
+        parse:--template | *:--output | *:--questions | *:--context | *:--gbnf | *:--strings) echo "file" ;;
     run:--device | generate:--device | imatrix:--device | eval:--device | fit:--device | bench:--device | \
         embed:--device | rank:--device | decide:--device | logits:--device) echo "cpu ref" ;;
     *:--rope-scaling) echo "none linear ntk yarn" ;;
@@ -57,6 +57,7 @@ _pantry_options() # COMMAND
     show) echo "--modelfile --parameters --template --system --license --tensors --metadata --json --help" ;;
     fit) echo "--chip --tiers --parallel --explain --measure --json --help --device --threads --isa --memory --adapter --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
     bench) echo "--prompt --decode --repeats --synthetic --json --help --device --threads --isa --memory --adapter --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
+    synth) echo "--output --layers --help" ;;
     embed) echo "--file --json --out --pooling --dimensions --no-normalize --max-tokens --truncate --plain-text --ids --help --device --threads --isa --memory --adapter" ;;
     rank) echo "--file --json --top --max-tokens --truncate --plain-text --help --device --threads --isa --memory --adapter" ;;
     decide) echo "--choice --level --questions --file --json --help --device --threads --isa --memory --adapter" ;;
@@ -101,7 +102,7 @@ _pantry()
         option=${current%%=*} current=${current#*=}
     fi
     if [ -z "$command" ]; then
-        choices="run serve ps stop launch config key generate list pull push search import create cp rm prune doctor quantize imatrix eval show fit bench embed rank decide tokenize template parse grammar logits check help version"
+        choices="run serve ps stop launch config key generate list pull push search import create cp rm prune doctor quantize imatrix eval show fit bench synth embed rank decide tokenize template parse grammar logits check help version"
     elif [ -n "$option" ]; then
         kind=$(_pantry_value "$command:$option")
         case $kind in
@@ -116,7 +117,7 @@ _pantry()
         if [ "$n" -gt 0 ] && [[ $kind != *... ]]; then return; fi
         case $kind in
         model*) choices=$("$program" list --names 2>/dev/null) ;;
-        command) choices="run serve ps stop launch config key generate list pull push search import create cp rm prune doctor quantize imatrix eval show fit bench embed rank decide tokenize template parse grammar logits check help version" ;;
+        command) choices="run serve ps stop launch config key generate list pull push search import create cp rm prune doctor quantize imatrix eval show fit bench synth embed rank decide tokenize template parse grammar logits check help version" ;;
         *) return ;;
         esac
         if [ -z "$(compgen -W "$choices" -- "$current")" ]; then return; fi

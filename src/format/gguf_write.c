@@ -32,7 +32,7 @@ struct pn_gguf_writer {
     char *path, *key;
     size_t alignment;
     uint64_t split_size;
-    bool keep_shards, began, finished;
+    bool keep_shards, temporary, began, finished;
     size_t shard; /* of the tensors to come */
     struct {
         struct tensor *data;
@@ -180,6 +180,7 @@ pantry_status pn_gguf_writer_new(const char *path, const struct pn_gguf_options 
         w->alignment = alignment;
         w->split_size = options->split_size;
         w->keep_shards = options->keep_shards;
+        w->temporary = options->temporary;
         w->path = strdup(path);
         w->key = options->key ? strdup(options->key) : NULL;
     }
@@ -444,6 +445,15 @@ pantry_status pn_gguf_write(struct pn_gguf_writer *w, const void *bytes, size_t 
     return PANTRY_OK;
 }
 
+pantry_status pn_gguf_leave_hole(struct pn_gguf_writer *w, struct pantry_error *err)
+{
+    for (size_t i = 0; i < w->n_shards; i++)
+        if (ftruncate(w->shards[i].file.fd, (off_t)(w->shards[i].head.len + w->shards[i].data_bytes)) != 0)
+            return pn_outfile_error(&w->shards[i].file, err);
+    w->at = w->tensors.len;
+    return PANTRY_OK;
+}
+
 pantry_status pn_gguf_finish(struct pn_gguf_writer *w, struct pantry_error *err)
 {
     if (!w->began || w->at != w->tensors.len)
@@ -451,7 +461,7 @@ pantry_status pn_gguf_finish(struct pn_gguf_writer *w, struct pantry_error *err)
                        w->tensors.len);
     pantry_status status = PANTRY_OK;
     for (size_t i = 0; !status && i < w->n_shards; i++)
-        status = pn_outfile_sync(&w->shards[i].file, err);
+        status = pn_outfile_close(&w->shards[i].file, !w->temporary, err);
     for (size_t i = w->n_shards; !status && i-- > 0;)
         status = pn_outfile_rename(&w->shards[i].file, err);
     w->finished = !status;

@@ -47,9 +47,9 @@ pantry_status pn_outfile_write(struct pn_outfile *f, const void *bytes, size_t n
     return PANTRY_OK;
 }
 
-pantry_status pn_outfile_sync(struct pn_outfile *f, struct pantry_error *err)
+pantry_status pn_outfile_close(struct pn_outfile *f, bool sync, struct pantry_error *err)
 {
-    int fd = f->fd, failed = fsync(fd);
+    int fd = f->fd, failed = sync ? fsync(fd) : 0;
     f->fd = -1;
     return close(fd) != 0 || failed ? pn_outfile_error(f, err) : PANTRY_OK;
 }

@@ -20,8 +20,8 @@ bool pn_outfile_name(struct pn_outfile *file, char *path, const char *key);
 /* Opens the partial file for reading and writing, and keeps the bytes that it has. */
 pantry_status pn_outfile_open(struct pn_outfile *file, struct pantry_error *err);
 pantry_status pn_outfile_write(struct pn_outfile *file, const void *bytes, size_t n, struct pantry_error *err);
-/* The bytes reach the disk, and the file is closed. */
-pantry_status pn_outfile_sync(struct pn_outfile *file, struct pantry_error *err);
+/* Closes the file; `sync`: its bytes reach the disk first. */
+pantry_status pn_outfile_close(struct pn_outfile *file, bool sync, struct pantry_error *err);
 /* Gives the file its name. */
 pantry_status pn_outfile_rename(struct pn_outfile *file, struct pantry_error *err);
 /* An error that says what the system said (errno). */

@@ -278,7 +278,7 @@ static pantry_status write_index(struct pn_st_writer *w, struct pantry_error *er
     if (!status)
         status = pn_outfile_write(&w->index, text.data, text.len, err);
     if (!status)
-        status = pn_outfile_sync(&w->index, err);
+        status = pn_outfile_close(&w->index, true, err);
     pn_buf_free(&text);
     return status;
 }
@@ -290,7 +290,7 @@ pantry_status pn_st_finish(struct pn_st_writer *w, struct pantry_error *err)
         return pn_fail(err, PANTRY_INVALID, "%s: %zu of %zu tensors have no data", w->path, w->tensors.len - w->at,
                        w->tensors.len);
     for (size_t i = 0; !status && i < w->n_files; i++)
-        status = pn_outfile_sync(&w->files[i], err);
+        status = pn_outfile_close(&w->files[i], true, err);
     if (!status && w->n_files > 1)
         status = write_index(w, err);
     for (size_t i = 0; !status && i < w->n_files; i++)
