@@ -325,6 +325,7 @@ struct pantry_convert_result {
     size_t n_tensors;
     size_t n_kept;      /* quantized, and the same numbers in the new format */
     size_t n_converted; /* whose numbers have another type, and may differ */
+    char note[256];     /* what the new format cannot say; empty: it says all */
 };
 
 /* Writes the model at `in` (a GGUF file, a Hugging Face or MLX directory) to `out` in another format: a GGUF file, or a

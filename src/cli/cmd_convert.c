@@ -63,14 +63,16 @@ static int put_result(const struct pantry_convert_result *r, bool json)
 {
     struct pn_number in, out;
     if (json)
-        return pn_cli_put_json(json_pack("{s:I, s:I, s:I, s:I, s:I}", "bytes_in", (json_int_t)r->bytes_in, "bytes_out",
+        return pn_cli_put_json(json_pack("{s:I, s:I, s:I, s:I, s:I, s:s}", "bytes_in", (json_int_t)r->bytes_in, "bytes_out",
                                          (json_int_t)r->bytes_out, "n_tensors", (json_int_t)r->n_tensors, "n_kept",
-                                         (json_int_t)r->n_kept, "n_converted", (json_int_t)r->n_converted));
+                                         (json_int_t)r->n_kept, "n_converted", (json_int_t)r->n_converted, "note", r->note));
     printf("%s -> %s; %zu tensors\n", pn_cli_bytes(&in, r->bytes_in), pn_cli_bytes(&out, r->bytes_out), r->n_tensors);
     if (r->n_kept)
         printf("%zu quantized tensors hold the same numbers as before\n", r->n_kept);
     if (r->n_converted)
         printf("%zu tensors have another type\n", r->n_converted);
+    if (*r->note)
+        printf("note: %s\n", r->note);
     return PN_EXIT_DONE;
 }
 

@@ -6,6 +6,7 @@
 #include "model/hf/hf.h"
 #include "tensor/weight.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -58,7 +59,7 @@ static pantry_status choose_types(struct gguf_job *job, struct pantry_error *err
         else if (!job->mix)
             job->types[i] = is_plain(t->type) ? t->type : PN_TYPE_F16;
         job->c->result.n_kept += exact < PN_TYPE_COUNT && job->types[i] == exact;
-        job->c->result.n_converted += job->types[i] != t->type && job->types[i] != exact;
+        job->c->result.n_converted += job->types[i] != t->type && job->types[i] != exact && job->types[i] != PN_TYPE_F32;
     }
     return status;
 }
@@ -189,6 +190,35 @@ static pantry_status write_tensor(struct gguf_job *job, size_t i, struct pantry_
 
 /* ---- the file ---- */
 
+/* State spaces whose heads have one decay each: files give these vectors as columns, and the norm's groups as rows. */
+static int shape_of(const struct pn_convert *c, const struct pn_tensor_info *t, int64_t *shape)
+{
+    char name[128];
+    int layer = -1, end = 0;
+    memcpy(shape, t->shape, sizeof t->shape);
+    if (t->n_dims != 1 || sscanf(t->name, "blk.%d.%n", &layer, &end) != 1)
+        return t->n_dims;
+    const char *rest = t->name + end;
+    snprintf(name, sizeof name, "blk.%d.ssm_d", layer);
+    const struct pn_tensor_info *d = pn_weights_tensor(c->w, name);
+    snprintf(name, sizeof name, "blk.%d.ssm_a", layer);
+    const struct pn_tensor_info *a = pn_weights_tensor(c->w, name);
+    if (!d || !a || a->n_dims != 1)
+        return t->n_dims;
+    int64_t groups = 0;
+    snprintf(name, sizeof name, "%s.ssm.group_count", c->w->arch->name);
+    pn_meta_i64(c->w, name, &groups, NULL);
+    if (strcmp(rest, "ssm_a") == 0 || strcmp(rest, "ssm_d") == 0)
+        shape[1] = 1;
+    else if (strcmp(rest, "ssm_norm.weight") == 0 && groups > 0 && shape[0] % groups == 0) {
+        shape[1] = shape[0] / groups;
+        shape[0] = groups;
+    } else
+        return t->n_dims;
+    return 2;
+}
+
+
 static pantry_status begin(struct gguf_job *job, struct pantry_error *err)
 {
     struct pn_convert *c = job->c;
@@ -202,7 +232,9 @@ static pantry_status begin(struct gguf_job *job, struct pantry_error *err)
             pn_gguf_writer_new(c->out, &(struct pn_gguf_options){.split_size = c->options.split_size}, &job->writer, err);
     for (size_t i = 0; !status && i < c->w->n_tensors; i++) {
         const struct pn_tensor_info *t = &c->w->tensors[i];
-        status = pn_gguf_add(job->writer, t->name, job->types[i], t->n_dims, t->shape, err);
+        int64_t shape[PN_MAX_DIMS];
+        int n_dims = shape_of(c, t, shape);
+        status = pn_gguf_add(job->writer, t->name, job->types[i], n_dims, shape, err);
     }
     if (!status)
         status = pn_convert_meta(c, file_type(job), &meta, err);

@@ -92,7 +92,20 @@ static const char *difference(const struct pn_arch *own, const struct pn_hparams
     return NULL;
 }
 
-static pantry_status check(const struct pn_convert *c, struct pantry_error *err)
+/* Some architectures have no windows in GGUF files: their texts agree up to the window's length. */
+static void note_window(struct pn_convert *c, struct pn_hparams *a, struct pn_hparams *b)
+{
+    if (a->window <= 0 || b->window > 0)
+        return;
+    snprintf(c->result.note, sizeof c->result.note,
+             "files of architecture %s have no window: texts longer than %d tokens give other results",
+             c->w->arch->name, a->window);
+    a->window = b->window;
+    for (int i = 0; i < a->n_layer && i < b->n_layer; i++)
+        a->layers[i].local = b->layers[i].local;
+}
+
+static pantry_status check(struct pn_convert *c, struct pantry_error *err)
 {
     struct pn_arch row = {0};
     struct pn_arena arena = {0};
@@ -103,6 +116,8 @@ static pantry_status check(const struct pn_convert *c, struct pantry_error *err)
                                : pn_fail(err, PANTRY_INTERNAL, "no architecture %s", own->name);
     if (!status)
         status = pn_hparams_read(c->w, &row, &arena, &b, err);
+    if (!status)
+        note_window(c, &a, &b);
     const char *what = status ? NULL : difference(own, &a, &row, &b);
     if (what)
         status = pn_fail(err, PANTRY_UNSUPPORTED,
@@ -112,7 +127,7 @@ static pantry_status check(const struct pn_convert *c, struct pantry_error *err)
     return status;
 }
 
-pantry_status pn_convert_meta(const struct pn_convert *c, int file_type, struct pn_gguf_meta *meta,
+pantry_status pn_convert_meta(struct pn_convert *c, int file_type, struct pn_gguf_meta *meta,
                               struct pantry_error *err)
 {
     pantry_status status = check(c, err);

@@ -23,8 +23,9 @@ struct vocab {
     struct pn_str *tokens, *merges;
     double *scores;
     uint8_t *types;
-    size_t n; /* tokens, which is what the embedding has */
-    bool prefix; /* texts start with a blank */
+    size_t n, n_merges; /* tokens: as many as the embedding has */
+    bool prefix;          /* texts start with a blank */
+    struct pn_vocab bpe; /* BPE over characters, before it became SPM */
 };
 
 static const struct {
@@ -112,7 +113,7 @@ static bool copy_merges(struct vocab *to, const struct pn_vocab *v)
         }
         free(left);
     }
-    to->v.bpe.n_merges = n;
+    to->n_merges = n;
     return ok && to->merges;
 }
 
@@ -142,7 +143,7 @@ static bool rank_tokens(struct vocab *to)
     }
     if (sorted)
         qsort(sorted, to->n, sizeof *sorted, by_text);
-    for (size_t i = 0; sorted && i < to->v.bpe.n_merges; i++) {
+    for (size_t i = 0; sorted && i < to->n_merges; i++) {
         const struct pn_str *m = &to->merges[i];
         const char *gap = memchr(m->data + 1, ' ', m->len > 1 ? m->len - 1 : 0);
         if (!gap)
@@ -182,6 +183,7 @@ static pantry_status see(void *user, const struct pn_vocab *v, struct pantry_err
         to->v.spm.charsmap = map;
     }
     if (v->kind == PN_VOCAB_BPE && !v->flags.byte_level) {
+        to->bpe = to->v;
         to->v.kind = PN_VOCAB_SPM;
         to->v.spm = (struct pn_spm_vocab){0};
         if (!rank_tokens(to))
@@ -211,8 +213,8 @@ static pantry_status same_ids(const struct vocab *to, const struct pn_tokenizer 
     struct pn_vocab v;
     const char *pre = to->pre ? to->pre : "";
     size_t n = strcspn(pre, " ");
-    pantry_status status = pn_vocab_init(&v, to->model, strlen(to->model), pre, n, err);
     *same = true;
+    pantry_status status = pn_vocab_init(&v, to->model, strlen(to->model), pre, n, err);
     if (status)
         return status;
     v.tokens = to->tokens;
@@ -223,7 +225,7 @@ static pantry_status same_ids(const struct vocab *to, const struct pn_tokenizer 
     v.flags.add_space_prefix = to->prefix;
     if (v.kind == PN_VOCAB_BPE) {
         v.bpe.merges = to->merges;
-        v.bpe.n_merges = to->v.bpe.n_merges;
+        v.bpe.n_merges = to->n_merges;
     } else if (v.kind == PN_VOCAB_SPM || v.kind == PN_VOCAB_UNIGRAM) {
         v.spm = to->v.spm;
     }
@@ -262,6 +264,11 @@ static pantry_status settle(struct vocab *to, const struct pn_tokenizer *own, st
     } else {
         for (int i = 0; !status && !same && i < 2; i++) {
             to->prefix = i == 0;
+            status = same_ids(to, own, &same, err);
+        }
+        if (!status && !same && to->bpe.kind == PN_VOCAB_BPE && to->bpe.n_tokens) { /* merges that no scores replace */
+            to->model = "gemma4";
+            to->v = to->bpe;
             status = same_ids(to, own, &same, err);
         }
     }
@@ -319,7 +326,7 @@ static pantry_status put(const struct vocab *to, const struct pn_tokenizer *own,
         pn_gguf_array(meta, KEY("scores"), PN_GGUF_F32, n, scores);
     pn_gguf_array(meta, KEY("token_type"), PN_GGUF_I32, n, types);
     if (to->v.kind == PN_VOCAB_BPE)
-        pn_gguf_strings(meta, KEY("merges"), to->v.bpe.n_merges, to->merges);
+        pn_gguf_strings(meta, KEY("merges"), to->n_merges, to->merges);
     if (to->v.kind == PN_VOCAB_UNIGRAM && to->v.spm.charsmap_len)
         pn_gguf_array(meta, KEY("precompiled_charsmap"), PN_GGUF_U8, to->v.spm.charsmap_len, to->v.spm.charsmap);
     put_id(meta, KEY("bos_token_id"), bos, n);
