@@ -13,6 +13,8 @@ static const struct {
     pantry_status (*run)(struct pn_convert *c, struct pantry_error *err);
 } formats[] = {
     {"gguf", pn_convert_to_gguf},
+    {"mlx", pn_convert_to_mlx},
+    {"hf", pn_convert_to_hf},
 };
 
 pantry_status pn_convert_report(struct pn_convert *c, const char *name, const char *from, const char *to, size_t i,
@@ -39,12 +41,12 @@ static pantry_status run(struct pn_convert *c, struct pantry_error *err)
     const char *to = c->options.to;
     size_t n = strlen(c->out), i = 0, n_formats = sizeof formats / sizeof *formats;
     bool gguf = n > 5 && strcmp(c->out + n - 5, ".gguf") == 0;
-    if (!to && gguf)
-        to = "gguf";
-    while (to && i < n_formats && strcmp(formats[i].name, to) != 0)
+    if (!to)
+        to = gguf ? "gguf" : "mlx";
+    while (i < n_formats && strcmp(formats[i].name, to) != 0)
         i++;
-    if (!to || i == n_formats)
-        return pn_fail(err, PANTRY_INVALID, "to: \"%.40s\" is not a format (allowed: gguf)", to ? to : "");
+    if (i == n_formats)
+        return pn_fail(err, PANTRY_INVALID, "to: \"%.40s\" is not a format (allowed: gguf, mlx, hf)", to);
     pantry_status status = pn_model_open(c->in, &c->w, err);
     for (size_t t = 0; !status && t < c->w->n_tensors; t++)
         c->result.bytes_in += c->w->tensors[t].bytes;

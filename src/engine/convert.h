@@ -17,6 +17,8 @@ struct pn_convert {
 };
 
 pantry_status pn_convert_to_gguf(struct pn_convert *c, struct pantry_error *err);
+pantry_status pn_convert_to_mlx(struct pn_convert *c, struct pantry_error *err);
+pantry_status pn_convert_to_hf(struct pn_convert *c, struct pantry_error *err);
 
 /* Reports tensor `i` of n, and says whether to go on: PANTRY_CANCELLED. */
 pantry_status pn_convert_report(struct pn_convert *c, const char *name, const char *from, const char *to, size_t i,

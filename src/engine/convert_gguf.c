@@ -225,6 +225,8 @@ static pantry_status begin(struct gguf_job *job, struct pantry_error *err)
     const struct pn_tensor_info *embedding = pn_weights_tensor(c->w, "token_embd.weight");
     struct pn_gguf_meta meta = {0};
     int64_t n_rot = 0;
+    if (!c->w->hf)
+        return pn_fail(err, PANTRY_INVALID, "%s: is a GGUF file already; `pantry quantize` changes its types", c->in);
     pantry_status status = choose_types(job, err);
     pn_hf_pairs_in_gguf(c->w->arch, c->w, &n_rot, &job->pair_dim);
     if (!status)
