@@ -142,6 +142,11 @@ PANTRY_API pantry_status pantry_model_synthetic(const char *spec, const struct p
 /* The same without weights, to estimate the model: the file has a hole in their place. PANTRY_NOT_FOUND as above. */
 PANTRY_API pantry_status pantry_model_outline(const char *spec, const struct pantry_model_options *options,
                                               pantry_model **model, struct pantry_error *error);
+/* Writes such a model as a GGUF file, with a made-up vocabulary of the shape's size, that other programs load too.
+ * n_layers: only the first layers; 0: all. The same call makes the same bytes. The file appears complete or not at all.
+ * PANTRY_NOT_FOUND as above; PANTRY_INVALID: more layers than the shape has. */
+PANTRY_API pantry_status pantry_synthesize(const char *spec, const char *path, int n_layers,
+                                           struct pantry_error *error);
 /* The i-th shape and the i-th type of these; NULL after the last. */
 PANTRY_API const char *pantry_shape_name(size_t i);
 PANTRY_API const char *pantry_shape_type(size_t i);
@@ -291,6 +296,44 @@ struct pantry_quantize_result {
 PANTRY_API pantry_status pantry_quantize(const char *in, const char *out, const char *type,
                                          const struct pantry_quantize_options *options,
                                          struct pantry_quantize_result *result, struct pantry_error *error);
+
+/* ---- other formats ---- */
+
+struct pantry_convert_options {
+    size_t size;
+    const char *to;      /* "gguf", "mlx" or "hf"; NULL: gguf if the output's name ends in .gguf, else mlx */
+    const char *type;    /* as pantry_quantize's, for mlx also "affine4-g64" and so on; NULL: numbers stay as they are,
+                            or become f16 where the format has no type for them */
+    int n_threads;       /* 0: one per physical core that this process may use */
+    uint64_t split_size; /* most bytes of a shard; 0: one file */
+    const pantry_cancel *cancel;
+    pantry_quantize_callback *callback; /* may be NULL; called on the thread that converts */
+    void *user;
+};
+
+PANTRY_API void pantry_convert_options_init(struct pantry_convert_options *options, size_t size);
+static inline struct pantry_convert_options pantry_convert_options_default(void)
+{
+    struct pantry_convert_options o;
+    pantry_convert_options_init(&o, sizeof o);
+    return o;
+}
+
+struct pantry_convert_result {
+    size_t size;
+    uint64_t bytes_in, bytes_out; /* of all tensors */
+    size_t n_tensors;
+    size_t n_kept;      /* quantized, and the same numbers in the new format */
+    size_t n_converted; /* whose numbers have another type, and may differ */
+    char note[256];     /* what the new format cannot say; empty: it says all */
+};
+
+/* Writes the model at `in` (a GGUF file, a Hugging Face or MLX directory) to `out` in another format: a GGUF file, or a
+ * directory that must not exist. The output appears complete or not at all. *result may be NULL. PANTRY_NOT_FOUND: no
+ * such type or file; PANTRY_INVALID: an option is wrong; PANTRY_UNSUPPORTED: the format cannot say what the model is;
+ * PANTRY_CANCELLED. */
+PANTRY_API pantry_status pantry_convert(const char *in, const char *out, const struct pantry_convert_options *options,
+                                        struct pantry_convert_result *result, struct pantry_error *error);
 
 /* ---- measuring on a text ---- */
 

@@ -36,6 +36,7 @@ _pantry_commands()
         'show:describe a model'
         'fit:which models fit this machine or another, and how fast they will be'
         'bench:measure how fast a model runs on this machine'
+        'synth:write a model file of a known shape with random weights, to measure speed'
         'embed:turn texts into vectors: texts with similar meanings get similar vectors'
         'rank:order texts by how well they answer a query'
         'decide:answer a question about a text with probabilities'
@@ -421,6 +422,11 @@ _pantry()
             '--kv-type=[storage type of keys and values: f16, q8_0 or f32]:TYPE:(f16 q8_0 f32)' \
             '1:model:_pantry_models' \
             '*:text:_files' ;;
+    synth)
+        _arguments -s -S : \
+            '(-o --output)'{-o+,--output=}'[the GGUF file to write]:FILE:_files' \
+            '--layers=[write only the first N layers]:N: ' \
+            '(-h --help)'{-h,--help}'[print this text]' ;;
     embed)
         _arguments -s -S : \
             '(-f --file)'{-f+,--file=}'[embed the lines of FILE; -: standard input, which is the default without a TEXT]:FILE:_files' \

@@ -209,7 +209,7 @@ pantry_status pantry_describe(const char *path, char **json, struct pantry_error
         return status;
     struct pn_buf template = {0};
     struct pn_tokenizer *tokenizer = NULL;
-    if (w->hf && !pn_tokenizer_from_hf(w->hf->dir, &tokenizer, &template, NULL) && template.len)
+    if (w->hf && !pn_tokenizer_from_hf(w->hf->dir, NULL, &tokenizer, &template, NULL) && template.len)
         w->chat_template = (struct pn_str){template.data, template.len};
     json_t *root = describe(w);
     if (root && tokenizer)

@@ -134,6 +134,12 @@ void pantry_quantize_options_init(struct pantry_quantize_options *o, size_t size
     init(o, size, &own, sizeof own);
 }
 
+void pantry_convert_options_init(struct pantry_convert_options *o, size_t size)
+{
+    struct pantry_convert_options own = {0};
+    init(o, size, &own, sizeof own);
+}
+
 void pantry_eval_options_init(struct pantry_eval_options *o, size_t size)
 {
     struct pantry_eval_options own = {0};

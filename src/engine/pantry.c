@@ -80,7 +80,7 @@ static pantry_status take_cache(const struct pantry_model_options *o, struct pan
 static pantry_status take_directory(struct pn_weights *w, struct pantry_model *m, struct pantry_error *err)
 {
     struct pn_buf template = {0};
-    pantry_status status = pn_tokenizer_from_hf(w->hf->dir, &m->tokenizer, &template, err);
+    pantry_status status = pn_tokenizer_from_hf(w->hf->dir, NULL, &m->tokenizer, &template, err);
     if (status == PANTRY_NOT_FOUND || status == PANTRY_UNSUPPORTED)
         status = PANTRY_OK; /* the model still runs, on ids */
     if (status)
@@ -214,7 +214,7 @@ pantry_status pantry_check(const char *path, struct pantry_error *err)
         return status;
     }
     /* The parts of a directory may contradict each other. */
-    status = pn_tokenizer_from_hf(w->hf->dir, &tokenizer, NULL, err);
+    status = pn_tokenizer_from_hf(w->hf->dir, NULL, &tokenizer, NULL, err);
     if (status == PANTRY_NOT_FOUND || status == PANTRY_UNSUPPORTED)
         status = PANTRY_OK;
     pn_tokenizer_free(tokenizer);
@@ -325,7 +325,7 @@ static pantry_status read_tokenizer(struct pantry_tokenizer *t, const char *path
     struct stat st;
     char *model = NULL;
     if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
-        pantry_status status = pn_tokenizer_from_hf(path, &t->tokenizer, NULL, err), inside;
+        pantry_status status = pn_tokenizer_from_hf(path, NULL, &t->tokenizer, NULL, err), inside;
         if (status != PANTRY_NOT_FOUND)
             return status;
         inside = pn_is_hfdir(path) ? PANTRY_NOT_FOUND : pn_folder_model(path, &model, NULL);

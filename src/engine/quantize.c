@@ -26,7 +26,7 @@ struct job {
     const struct pn_mix *mix;
     struct pn_weights *weights;
     struct pn_imatrix imatrix;
-    struct pn_mix_wishes wishes;
+    struct pn_mix_requests requests;
     char **patterns;
     pn_type *pattern_types;
     pn_type *types; /* of the tensors, in the order of the input */
@@ -65,7 +65,7 @@ static pantry_status add_pattern(struct job *job, size_t i, const char *text, st
     return job->patterns[i] ? PANTRY_OK : pn_no_memory(err, text);
 }
 
-static pantry_status take_wishes(struct job *job, struct pantry_error *err)
+static pantry_status take_requests(struct job *job, struct pantry_error *err)
 {
     const struct pantry_quantize_options *o = &job->options;
     pantry_status status = PANTRY_OK;
@@ -83,7 +83,7 @@ static pantry_status take_wishes(struct job *job, struct pantry_error *err)
         return pn_no_memory(err, job->in);
     for (size_t i = 0; !status && i < n; i++)
         status = add_pattern(job, i, o->tensor_types[i], err);
-    job->wishes = (struct pn_mix_wishes){.patterns = (const char *const *)(void *)job->patterns,
+    job->requests = (struct pn_mix_requests){.patterns = (const char *const *)(void *)job->patterns,
                                          .types = job->pattern_types,
                                          .n_patterns = n,
                                          .has_output = o->output_type != NULL,
@@ -91,9 +91,9 @@ static pantry_status take_wishes(struct job *job, struct pantry_error *err)
                                          .pure = o->pure,
                                          .importance = o->imatrix != NULL};
     if (!status && o->output_type)
-        status = type_named(o->output_type, "output_type", &job->wishes.output, err);
+        status = type_named(o->output_type, "output_type", &job->requests.output, err);
     if (!status && o->embedding_type)
-        status = type_named(o->embedding_type, "embedding_type", &job->wishes.embedding, err);
+        status = type_named(o->embedding_type, "embedding_type", &job->requests.embedding, err);
     return status;
 }
 
@@ -334,8 +334,8 @@ static pantry_status write_tensor(struct job *job, size_t i, struct pantry_error
     if (pn_type_info(job->types[i])->encode_weighted)
         status = importance_of(job, t, &weights, &matrices, err);
     if (!status)
-        status = pn_quantize_rows(job->pool, job->n_threads, t, job->types[i], weights, matrices, job->options.cancel,
-                                  sink, job, err);
+        status = pn_quantize_rows(job->pool, job->n_threads, t, job->types[i], weights, matrices, NULL,
+                                  job->options.cancel, sink, job, err);
     free(weights);
     return status;
 }
@@ -434,7 +434,7 @@ static pantry_status run(struct job *job, struct pantry_error *err)
         return status;
     for (size_t i = 0; i < job->weights->n_tensors; i++)
         job->result.n_params += (uint64_t)count_values(&job->weights->tensors[i]);
-    status = pn_mix_types(job->weights, job->mix, &job->wishes, job->types, &job->result.n_fallbacks, err);
+    status = pn_mix_types(job->weights, job->mix, &job->requests, job->types, &job->result.n_fallbacks, err);
     if (!status && job->options.target_bpw > 0)
         status = choose_by_errors(job, err);
     if (status)
@@ -455,7 +455,7 @@ pantry_status pantry_quantize(const char *in, const char *out, const char *type,
     if (!status)
         status = pn_mix_find(type, &job.mix, error);
     if (!status)
-        status = take_wishes(&job, error);
+        status = take_requests(&job, error);
     job.n_threads = job.options.n_threads ? job.options.n_threads : pn_os_physical_cores();
     if (!status)
         status = run(&job, error);

@@ -1,6 +1,8 @@
 /* Rows in another storage type: see quantize_rows.h. */
 #include "engine/quantize_rows.h"
 
+#include "tensor/weight.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,6 +15,7 @@ struct work {
     const float *weights;
     int64_t first, n, step; /* rows first, first + step, ...: n of them */
     int64_t rows_per_matrix;
+    const int64_t *order; /* NULL: as they are */
     size_t columns, from_bytes, to_bytes; /* of a row */
     unsigned char *out;                   /* (n, to_bytes); NULL: errors only */
     pthread_mutex_t lock;
@@ -30,6 +33,17 @@ static void add_errors(struct work *w, const float *x, const float *y, const flo
     }
 }
 
+static void decode_row(const struct work *w, int64_t row, float *values)
+{
+    const struct pn_weight *places = w->tensor->places;
+    row = w->order ? w->order[row] : row;
+    if (places)
+        pn_weight_decode(places, row / places->n_rows, row % places->n_rows, 0, places->n_cols, values);
+    else
+        pn_type_decode_row(w->tensor->type, (const unsigned char *)w->tensor->data + (size_t)row * w->from_bytes,
+                           values, w->columns);
+}
+
 static void convert(void *context, int worker)
 {
     (void)worker;
@@ -43,8 +57,7 @@ static void convert(void *context, int worker)
             int64_t row = w->first + r * w->step;
             const float *weights = w->weights ? w->weights + (size_t)(row / w->rows_per_matrix) * w->columns : NULL;
             unsigned char *to = w->out ? w->out + (size_t)r * w->to_bytes : own;
-            pn_type_decode_row(w->tensor->type, (const unsigned char *)w->tensor->data + (size_t)row * w->from_bytes,
-                               values, w->columns);
+            decode_row(w, row, values);
             pn_type_encode(w->to, values, weights, to, w->columns);
             if (w->out)
                 continue;
@@ -75,10 +88,11 @@ static struct work work_of(const struct pn_tensor_info *t, pn_type to, const flo
 }
 
 pantry_status pn_quantize_rows(struct pn_pool *pool, int n_threads, const struct pn_tensor_info *t, pn_type to,
-                               const float *weights, size_t n_matrices, const pantry_cancel *cancel, pn_rows_sink *sink,
-                               void *user, struct pantry_error *err)
+                               const float *weights, size_t n_matrices, const int64_t *order, const pantry_cancel *cancel,
+                               pn_rows_sink *sink, void *user, struct pantry_error *err)
 {
     struct work w = work_of(t, to, weights, n_matrices);
+    w.order = order;
     int64_t rows = w.n, piece = (int64_t)(PIECE_BYTES / (w.to_bytes + 1)) + 1;
     int64_t least = 4 * (int64_t)n_threads; /* so that every thread has rows */
     piece = piece < least ? least : piece;

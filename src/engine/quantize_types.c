@@ -239,7 +239,7 @@ pn_type pn_mix_fallback(pn_type type, int64_t n)
 /* What the rules look at. Counters count tensors of a kind so far, in the order of the layers. */
 struct rules {
     const struct pn_mix *mix;
-    const struct pn_mix_wishes *wishes;
+    const struct pn_mix_requests *requests;
     int n_layer, n_expert, n_gqa;
     bool tied, falcon, llama_70b;
     int n_v, at_v, at_down, at_gate, at_up;
@@ -263,8 +263,8 @@ static bool careful(int layer, int n)
 static pn_type output_type(const struct rules *r, pn_type type, const struct pn_tensor_info *t)
 {
     int ft = r->mix->file_type;
-    if (r->wishes->has_output)
-        return r->wishes->output;
+    if (r->requests->has_output)
+        return r->requests->output;
     if (ft == FT_MXFP4_MOE || r->falcon || t->shape[t->n_dims - 1] % pn_type_info(type)->block)
         return PN_TYPE_Q8_0;
     if (ONE_OF(ft, FT_IQ2_XXS, FT_IQ2_XS, FT_IQ3_XXS, FT_IQ1_S, FT_IQ2_S, FT_IQ2_M, FT_IQ1_M))
@@ -310,7 +310,7 @@ static pn_type value_type(struct rules *r, pn_type type)
     if (ft == FT_Q2_K)
         type = grouped ? PN_TYPE_Q4_K : PN_TYPE_Q3_K;
     else if (ft == FT_IQ3_XXS)
-        type = grouped ? PN_TYPE_Q4_K : r->wishes->importance ? PN_TYPE_IQ3_XXS : PN_TYPE_IQ3_S;
+        type = grouped ? PN_TYPE_Q4_K : r->requests->importance ? PN_TYPE_IQ3_XXS : PN_TYPE_IQ3_S;
     else if (ft == FT_IQ3_M || (grouped && ONE_OF(ft, FT_Q2_K_S, FT_IQ3_XS, FT_IQ3_S)))
         type = PN_TYPE_Q4_K;
     else if (ft == FT_Q3_K_M)
@@ -329,7 +329,7 @@ static pn_type value_type(struct rules *r, pn_type type)
 static pn_type down_type(struct rules *r, pn_type type, int layer)
 {
     int ft = r->mix->file_type, n = r->n_layer;
-    bool first = layer < n / 8, importance = r->wishes->importance;
+    bool first = layer < n / 8, importance = r->requests->importance;
     switch (ft) {
     case FT_Q2_K:
         return PN_TYPE_Q3_K;
@@ -483,49 +483,49 @@ static size_t find_pattern(pcre2_code *const *codes, size_t n, const char *name,
 
 static pn_type choose(struct rules *r, const struct pn_tensor_info *t, size_t pattern, size_t *n_fallbacks)
 {
-    const struct pn_mix_wishes *wishes = r->wishes;
+    const struct pn_mix_requests *requests = r->requests;
     enum kind kind = kind_of(t->name);
     pn_type type = r->mix->base;
     if (!pn_mix_quantizes(t))
         return t->type;
-    if (wishes->has_embedding && kind == EMBEDDING &&
+    if (requests->has_embedding && kind == EMBEDDING &&
         !(pattern != SIZE_MAX && strcmp(t->name, "per_layer_token_embd.weight") == 0))
-        type = wishes->embedding;
-    else if (wishes->has_output && kind == OUTPUT)
-        type = wishes->output;
+        type = requests->embedding;
+    else if (requests->has_output && kind == OUTPUT)
+        type = requests->output;
     else if (pattern != SIZE_MAX)
-        type = wishes->types[pattern];
-    else if (pn_type_info(type)->block > 1 && !wishes->pure)
+        type = requests->types[pattern];
+    else if (pn_type_info(type)->block > 1 && !requests->pure)
         type = rule(r, t);
     pn_type fitting = pn_mix_fallback(type, t->shape[t->n_dims - 1]);
     *n_fallbacks += fitting != type;
     return fitting;
 }
 
-static pantry_status compile(const struct pn_mix_wishes *wishes, pcre2_code **codes, struct pantry_error *err)
+static pantry_status compile(const struct pn_mix_requests *requests, pcre2_code **codes, struct pantry_error *err)
 {
-    for (size_t i = 0; i < wishes->n_patterns; i++) {
+    for (size_t i = 0; i < requests->n_patterns; i++) {
         int number;
         size_t offset;
         unsigned char text[128];
-        codes[i] = pcre2_compile((PCRE2_SPTR)wishes->patterns[i], PCRE2_ZERO_TERMINATED, 0, &number, &offset, NULL);
+        codes[i] = pcre2_compile((PCRE2_SPTR)requests->patterns[i], PCRE2_ZERO_TERMINATED, 0, &number, &offset, NULL);
         if (codes[i])
             continue;
         pcre2_get_error_message(number, text, sizeof text);
         return pn_fail(err, PANTRY_INVALID, "\"%.200s\": wrong pattern of names at character %zu: %s",
-                       wishes->patterns[i], offset + 1, (const char *)text);
+                       requests->patterns[i], offset + 1, (const char *)text);
     }
     return PANTRY_OK;
 }
 
-pantry_status pn_mix_types(const struct pn_weights *w, const struct pn_mix *mix, const struct pn_mix_wishes *wishes,
+pantry_status pn_mix_types(const struct pn_weights *w, const struct pn_mix *mix, const struct pn_mix_requests *requests,
                            pn_type *types, size_t *n_fallbacks, struct pantry_error *err)
 {
-    struct rules rules = {.mix = mix, .wishes = wishes};
+    struct rules rules = {.mix = mix, .requests = requests};
     struct order *order = calloc(w->n_tensors + 1, sizeof *order);
-    pcre2_code **codes = calloc(wishes->n_patterns + 1, sizeof *codes);
+    pcre2_code **codes = calloc(requests->n_patterns + 1, sizeof *codes);
     pcre2_match_data *data = pcre2_match_data_create(1, NULL);
-    pantry_status status = order && codes && data ? compile(wishes, codes, err) : pn_no_memory(err, w->path);
+    pantry_status status = order && codes && data ? compile(requests, codes, err) : pn_no_memory(err, w->path);
     *n_fallbacks = 0;
     if (!status) {
         read_rules(&rules, w);
@@ -536,9 +536,9 @@ pantry_status pn_mix_types(const struct pn_weights *w, const struct pn_mix *mix,
         qsort(order, w->n_tensors, sizeof *order, compare_order);
         for (size_t i = 0; i < w->n_tensors; i++)
             types[order[i].at] = choose(&rules, order[i].t,
-                                        find_pattern(codes, wishes->n_patterns, order[i].t->name, data), n_fallbacks);
+                                        find_pattern(codes, requests->n_patterns, order[i].t->name, data), n_fallbacks);
     }
-    for (size_t i = 0; codes && i < wishes->n_patterns; i++)
+    for (size_t i = 0; codes && i < requests->n_patterns; i++)
         pcre2_code_free(codes[i]);
     pcre2_match_data_free(data);
     free(codes);

@@ -18,7 +18,7 @@ struct pn_mix {
 pantry_status pn_mix_find(const char *name, const struct pn_mix **out, struct pantry_error *err);
 
 /* What the user asks for. */
-struct pn_mix_wishes {
+struct pn_mix_requests {
     const char *const *patterns; /* of names, PCRE2, found anywhere */
     const pn_type *types;        /* of the patterns */
     size_t n_patterns;
@@ -32,7 +32,7 @@ struct pn_mix_wishes {
 bool pn_mix_quantizes(const struct pn_tensor_info *tensor);
 /* Fills types[i] for each tensor of the weights; *n_fallbacks counts rows that blocks do not divide. */
 pantry_status pn_mix_types(const struct pn_weights *weights, const struct pn_mix *mix,
-                           const struct pn_mix_wishes *wishes, pn_type *types, size_t *n_fallbacks,
+                           const struct pn_mix_requests *requests, pn_type *types, size_t *n_fallbacks,
                            struct pantry_error *err);
 /* The type that replaces one whose blocks do not divide a row of `n` values. */
 pn_type pn_mix_fallback(pn_type type, int64_t n);

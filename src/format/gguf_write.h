@@ -68,6 +68,7 @@ struct pn_gguf_options {
     size_t alignment;    /* of tensors, a power of two; 0: 32. Another one is written as general.alignment */
     uint64_t split_size; /* most bytes of a shard, unless one tensor has more; 0: one file */
     bool keep_shards;    /* the caller chooses each tensor's shard: pn_gguf_shard */
+    bool temporary;      /* the file is needed only now: it need not reach the disk */
     const char *key;     /* names the job (a hash, say): its partial file is kept and resumed; NULL: it is not */
 };
 
@@ -88,6 +89,8 @@ pantry_status pn_gguf_begin(struct pn_gguf_writer *writer, const struct pn_gguf_
 size_t pn_gguf_done(const struct pn_gguf_writer *writer);
 /* The next bytes of the current tensor; after its last one the next tensor is the current one. */
 pantry_status pn_gguf_write(struct pn_gguf_writer *writer, const void *bytes, size_t n, struct pantry_error *err);
+/* Instead of all bytes: the files get holes in their place, which read as zeros. */
+pantry_status pn_gguf_leave_hole(struct pn_gguf_writer *writer, struct pantry_error *err);
 /* After the last byte: the files reach the disk and get their names, the first shard last. */
 pantry_status pn_gguf_finish(struct pn_gguf_writer *writer, struct pantry_error *err);
 /* Bytes of all files; after pn_gguf_begin. */

@@ -184,6 +184,13 @@ static void real(const struct writer *w, const char *key, float value)
     w->sink->f32(w->sink->user, full, value);
 }
 
+static void integers(const struct writer *w, const char *key, size_t n, const int32_t *values)
+{
+    char full[MAX_NAME];
+    snprintf(full, sizeof full, "%s.%s", w->shape->arch, key);
+    w->sink->ints(w->sink->user, full, n, values);
+}
+
 static void metadata(const struct writer *w, const char *name)
 {
     const struct pn_shape *s = w->shape;
@@ -202,6 +209,8 @@ static void metadata(const struct writer *w, const char *name)
     real(w, "attention.layer_norm_rms_epsilon", 1e-6f);
     real(w, "rope.freq_base", s->freq_base);
     number(w, "rope.dimension_count", delta ? DELTA_ROT : s->dim);
+    if (delta)
+        integers(w, "rope.dimension_sections", 4, (const int32_t[]){11, 11, 10, 0});
     number(w, "expert_count", s->n_expert);
     number(w, "expert_used_count", s->n_used);
     number(w, "expert_feed_forward_length", s->n_ff_expert);
@@ -366,10 +375,22 @@ static void put_layer(const struct writer *w, uint32_t layer)
         norm(w, layer, "post_ffw_norm.weight");
 }
 
+uint32_t pn_shape_n_vocab(const struct pn_shape_spec *spec)
+{
+    return spec->shape->n_vocab;
+}
+
+uint32_t pn_shape_n_layers(const struct pn_shape_spec *spec)
+{
+    return spec->shape->n_layer;
+}
+
 void pn_shape_describe(const struct pn_shape_spec *spec, const char *name, const struct pn_shape_sink *sink)
 {
-    const struct writer w = {spec->shape, spec->mix, sink};
+    struct pn_shape shape = *spec->shape;
+    const struct writer w = {&shape, spec->mix, sink};
     const struct pn_shape *s = w.shape;
+    shape.n_layer = spec->n_layers ? spec->n_layers : shape.n_layer;
     metadata(&w, name);
     matrix(&w, "token_embd.weight", s->tied ? w.mix->output : w.mix->base, s->n_vocab, s->n_embd);
     vector(&w, "output_norm.weight", s->n_embd, true);

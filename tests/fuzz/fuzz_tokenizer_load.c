@@ -98,10 +98,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const char *p = (const char *)data + 1;
     size_t n = size - 1;
     if (data[0] == '{') { /* the whole input is the file */
-        if (!pn_tokenizer_from_json((const char *)data, size, NULL, &t, &err))
+        if (!pn_tokenizer_from_json((const char *)data, size, NULL, NULL, &t, &err))
             use(t);
     } else if (data[0] % 2) {
-        if (!pn_tokenizer_from_sentencepiece(p, n, &t, &err))
+        if (!pn_tokenizer_from_sentencepiece(p, n, NULL, &t, &err))
             use(t);
     } else {
         load_vocab(p, n);

@@ -34,11 +34,11 @@ static pantry_status load(const char *path, struct pn_weights **w, struct pn_tok
         return status ? status : pn_vocab_from_weights(*w, t, err);
     }
     if (!json && !model)
-        return pn_tokenizer_from_hf(path, t, NULL, err);
+        return pn_tokenizer_from_hf(path, NULL, t, NULL, err);
     pantry_status status = pn_file_read(path, (size_t)1 << 30, &data, &len, err);
     if (!status)
         status =
-            json ? pn_tokenizer_from_json(data, len, NULL, t, err) : pn_tokenizer_from_sentencepiece(data, len, t, err);
+            json ? pn_tokenizer_from_json(data, len, NULL, NULL, t, err) : pn_tokenizer_from_sentencepiece(data, len, NULL, t, err);
     free(data);
     return status;
 }

@@ -130,7 +130,7 @@ static void rows_are_encoded(void **state)
     }
 }
 
-static void wishes(void **state)
+static void requests(void **state)
 {
     (void)state;
     const char *in = model_file(), *out = gw_temp("quantize-out.gguf");
@@ -388,7 +388,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(mixes_choose_types),
         cmocka_unit_test(rows_are_encoded),
-        cmocka_unit_test(wishes),
+        cmocka_unit_test(requests),
         cmocka_unit_test(importances_move_errors),
         cmocka_unit_test(files_of_importances_add_up),
         cmocka_unit_test(damaged_importances),

@@ -61,6 +61,13 @@ static void no_f32(void *user, const char *key, float value)
     assert_true(value > 0);
 }
 
+static void no_ints(void *user, const char *key, size_t n, const int32_t *values)
+{
+    (void)user;
+    (void)key;
+    assert_true(n > 0 && values[0] > 0);
+}
+
 static void add(void *user, const char *name, pn_type type, int n_dims, const uint32_t *shape, bool ones)
 {
     struct sum *sum = user;
@@ -78,7 +85,7 @@ static void add(void *user, const char *name, pn_type type, int n_dims, const ui
 static struct sum sum_of(const char *spec)
 {
     struct sum sum = {0};
-    const struct pn_shape_sink sink = {&sum, no_text, no_u32, no_f32, add};
+    const struct pn_shape_sink sink = {&sum, no_text, no_u32, no_f32, no_ints, add};
     struct pn_shape_spec parsed;
     struct pantry_error err;
     if (pn_shape_parse(spec, &parsed, &err))

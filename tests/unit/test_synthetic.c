@@ -1,6 +1,5 @@
 /* Models with a known shape and random weights: the written file can be loaded and has the right size. */
-#define _POSIX_C_SOURCE   200809L /* as synthetic.c */
-#define _FILE_OFFSET_BITS 64
+#define _POSIX_C_SOURCE 200809L /* as synthetic.c */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,47 +12,36 @@
 #include "gguf_writer.h"
 
 #include <dirent.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 
-static struct writer written(const char *spec)
+/* A stack, a matrix and a norm of a type. */
+static void describe_three(struct maker *m, const void *what)
 {
-    struct writer w = {0};
-    struct pantry_error err;
-    if (outline(spec, &w, &err))
-        fail_msg("%s", err.text);
-    return w;
-}
-
-static void forget(struct writer *w)
-{
-    pn_buf_free(&w->head);
-    free(w->tensor);
+    const pn_type *type = what;
+    meta_text(m, "general.architecture", "none");
+    add_tensor(m, "stack", *type, 3, (const uint32_t[]){3, 20, 512}, false);
+    add_tensor(m, "matrix", *type, 2, (const uint32_t[]){40, 256}, false);
+    add_tensor(m, "norm", PN_TYPE_F32, 1, (const uint32_t[]){256}, true);
 }
 
 /* Written and read: sizes, values that keep activations in range, repeated rows; stacks of experts too. */
 static void files_have_the_right_contents(void **state)
 {
     (void)state;
-    const uint32_t stack[] = {3, 20, 512}, matrix[] = {40, 256}, vector[] = {256};
     for (enum pn_type type = 0; type < PN_TYPE_COUNT; type++) {
         struct pantry_error err;
         struct pn_weights *weights = NULL;
-        struct writer w = {0};
         const char *path = gw_temp("small.gguf");
         if (!pn_type_info(type)->encode || pn_type_info(type)->gguf < 0)
             continue;
-        meta_text(&w, "general.architecture", "none");
-        add_tensor(&w, "stack", type, 3, stack, false);
-        add_tensor(&w, "matrix", type, 2, matrix, false);
-        add_tensor(&w, "norm", PN_TYPE_F32, 1, vector, true);
-        FILE *file = fopen(path, "wb");
-        if (!file || write_file(file, path, &w, true, &err) || fclose(file) != 0 ||
-            pn_weights_open(path, &weights, &err))
+        if (make_file(path, describe_three, &type, true, true, &err) || pn_weights_open(path, &weights, &err))
             fail_msg("%s", err.text);
         assert_int_equal(weights->n_tensors, 3);
-        for (size_t t = 0; t < w.n; t++) {
+        for (size_t t = 0; t < weights->n_tensors; t++) {
             const struct pn_tensor_info *info = &weights->tensors[t];
             static float first[512], row[512];
             int64_t n = info->shape[info->n_dims - 1],
@@ -72,11 +60,9 @@ static void files_have_the_right_contents(void **state)
                 }
             }
             double variance = squares / (double)(rows * n) * (double)n;
-            assert_int_equal(info->bytes, w.tensor[t].bytes);
             assert_true(info->n_dims == 1 || (variance > 0.3 && variance < 2)); /* types of one bit are coarse */
         }
         pn_weights_close(weights);
-        forget(&w);
     }
 }
 
@@ -88,16 +74,15 @@ static void outlines_are_holes(void **state)
     struct pn_weights *weights = NULL;
     struct stat st;
     const char *path = gw_temp("outline.gguf");
-    struct writer w = written("llama3.1-8b:q4_k_m");
-    FILE *file = fopen(path, "wb");
-    if (!file || write_file(file, path, &w, false, &err) || fclose(file) != 0 || pn_weights_open(path, &weights, &err))
+    struct model model = {.name = "outline"};
+    if (pn_shape_parse("llama3.1-8b:q4_k_m", &model.spec, &err) ||
+        make_file(path, describe_model, &model, false, true, &err) || pn_weights_open(path, &weights, &err))
         fail_msg("%s", err.text);
     assert_int_equal(weights->n_tensors, 32 * 9 + 3);
     assert_int_equal(*(const char *)weights->tensors[weights->n_tensors - 1].data, 0);
     assert_int_equal(stat(path, &st), 0);
     assert_true(st.st_size > 4900000000 && st.st_blocks < 10000);
     pn_weights_close(weights);
-    forget(&w);
 }
 
 /* Loads with its own temporary folder, from which the file must be unlinked already. */
@@ -190,20 +175,70 @@ static void unknown_specs_are_errors(void **state)
     }
 }
 
+/* A limit of file sizes stands for a full disk: nothing is left. */
 static void full_disks_are_errors(void **state)
 {
     (void)state;
+    const char *path = gw_temp("full.gguf");
+    char partial[1200];
+    struct model model = {.name = "full", .vocabulary = true};
     struct pantry_error err;
-    FILE *full = fopen("/dev/full", "wb");
-    if (!full)
-        skip();
-    struct writer w = written("smollm2-135m:q4_0");
-    w.n = 3; /* the embedding is enough */
-    assert_int_equal(write_file(full, "the file", &w, true, &err), PANTRY_IO);
-    assert_non_null(strstr(err.text, "the file: cannot write "));
-    assert_non_null(strstr(err.text, " MB of weights: No space left on device; set TMPDIR to use another folder"));
-    fclose(full);
-    forget(&w);
+    struct rlimit old;
+    signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &old);
+    assert_int_equal(pn_shape_parse("smollm2-135m:q4_0", &model.spec, &err), PANTRY_OK);
+    for (int temporary = 0; temporary < 2; temporary++) {
+        setrlimit(RLIMIT_FSIZE, &(struct rlimit){5 << 20, old.rlim_max});
+        pantry_status status = make_file(path, describe_model, &model, true, temporary, &err);
+        setrlimit(RLIMIT_FSIZE, &old);
+        assert_int_equal(status, PANTRY_IO);
+        assert_non_null(strstr(err.text, "cannot be written: "));
+        assert_int_equal(strstr(err.text, "MB of weights (set TMPDIR to use another folder): ") != NULL, temporary);
+        snprintf(partial, sizeof partial, "%s.%d.partial", path, (int)getpid());
+        assert_int_equal(access(path, F_OK), -1);
+        assert_int_equal(access(partial, F_OK), -1);
+    }
+}
+
+/* A file of two layers: its tokenizer reads any text, and two calls make the same bytes. */
+static void files_have_a_tokenizer(void **state)
+{
+    (void)state;
+    static const char text[] = "The quick brown fox, 42\xc3\xa4\n";
+    struct pantry_error error;
+    pantry_model *model;
+    int32_t *ids;
+    size_t n, len;
+    char *again;
+    const char *paths[] = {gw_temp("synth.gguf"), gw_temp("synth2.gguf")};
+    char *bytes[2];
+    size_t sizes[2];
+    for (int i = 0; i < 2; i++) {
+        if (pantry_synthesize("qwen3-0.6b:q4_k_m", paths[i], 2, &error) ||
+            pn_file_read(paths[i], 1 << 30, &bytes[i], &sizes[i], &error))
+            fail_msg("%s", error.text);
+    }
+    assert_int_equal(sizes[0], sizes[1]);
+    assert_memory_equal(bytes[0], bytes[1], sizes[0]);
+    if (pantry_model_load(paths[0], NULL, &model, &error) ||
+        pantry_tokenize(pantry_model_tokenizer(model), text, strlen(text), 0, &ids, &n, &error) ||
+        pantry_detokenize(pantry_model_tokenizer(model), ids, n, 0, &again, &len, &error))
+        fail_msg("%s", error.text);
+    struct pantry_model_info info = {.size = sizeof info};
+    pantry_model_info(model, &info, NULL);
+    assert_int_equal(info.n_layer, 2);
+    assert_int_equal(info.n_vocab, 151936);
+    assert_true(info.has_tokenizer);
+    assert_true(n < strlen(text)); /* merges are used */
+    assert_int_equal(len, strlen(text));
+    assert_memory_equal(again, text, len);
+    pantry_free(again);
+    pantry_free(ids);
+    pantry_model_free(model);
+    for (int i = 0; i < 2; i++)
+        free(bytes[i]);
+    assert_int_equal(pantry_synthesize("qwen3-0.6b:q4_k_m", paths[0], 29, &error), PANTRY_INVALID);
+    assert_int_equal(pantry_synthesize("qwen3-0.6b", paths[0], 0, &error), PANTRY_NOT_FOUND);
 }
 
 static void errors_name_the_folder(void **state)
@@ -232,6 +267,7 @@ int main(void)
         cmocka_unit_test(makes_finite_logits_that_depend_on_the_token),
         cmocka_unit_test(unknown_specs_are_errors),
         cmocka_unit_test(full_disks_are_errors),
+        cmocka_unit_test(files_have_a_tokenizer),
         cmocka_unit_test(errors_name_the_folder),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -21,7 +21,7 @@ static struct pn_tokenizer *from_json(const char *json)
 {
     struct pantry_error err = {0};
     struct pn_tokenizer *t = NULL;
-    if (pn_tokenizer_from_json(json, strlen(json), NULL, &t, &err))
+    if (pn_tokenizer_from_json(json, strlen(json), NULL, NULL, &t, &err))
         fail_msg("%s", err.text);
     return t;
 }
@@ -145,7 +145,7 @@ static void sentencepiece_models(void **state)
         struct pn_tokenizer *t = NULL;
         struct pantry_error err = {0};
         make_model(&model, type);
-        if (pn_tokenizer_from_sentencepiece(model.data, model.len, &t, &err))
+        if (pn_tokenizer_from_sentencepiece(model.data, model.len, NULL, &t, &err))
             fail_msg("%s", err.text);
         pn_buf_free(&model); /* not needed afterwards */
         if (type == 1)
@@ -165,7 +165,7 @@ static void cut_off_models(void **state)
         struct pn_tokenizer *t = NULL;
         char *copy = malloc(n ? n : 1); /* exactly this size, so that a sanitizer sees reads beyond it */
         memcpy(copy, model.data, n);
-        pn_tokenizer_from_sentencepiece(copy, n, &t, NULL);
+        pn_tokenizer_from_sentencepiece(copy, n, NULL, &t, NULL);
         pn_tokenizer_free(t);
         free(copy);
     }
@@ -176,7 +176,7 @@ static void cut_off_models(void **state)
         memcpy(copy, model.data, model.len);
         for (int k = 0; k < 3; k++)
             copy[pn_rng_u64(&rng) % model.len] = (char)pn_rng_u64(&rng);
-        pn_tokenizer_from_sentencepiece(copy, model.len, &t, NULL);
+        pn_tokenizer_from_sentencepiece(copy, model.len, NULL, &t, NULL);
         pn_tokenizer_free(t);
         free(copy);
     }
@@ -190,7 +190,7 @@ static void cut_off_json(void **state)
     size_t len = sizeof llama_json - 1;
     for (size_t n = 0; n < len; n++) {
         struct pn_tokenizer *t = NULL;
-        assert_int_not_equal(pn_tokenizer_from_json(llama_json, n, NULL, &t, NULL), PANTRY_OK);
+        assert_int_not_equal(pn_tokenizer_from_json(llama_json, n, NULL, NULL, &t, NULL), PANTRY_OK);
     }
     for (int round = 0; round < 4000; round++) {
         struct pn_tokenizer *t = NULL;
@@ -198,7 +198,7 @@ static void cut_off_json(void **state)
         memcpy(copy, llama_json, sizeof copy);
         for (int k = 0; k < 2; k++)
             copy[pn_rng_u64(&rng) % len] = "09{}[]\",:-aeltrufsn"[pn_rng_u64(&rng) % 19];
-        if (!pn_tokenizer_from_json(copy, len, NULL, &t, NULL)) {
+        if (!pn_tokenizer_from_json(copy, len, NULL, NULL, &t, NULL)) {
             struct pn_ids ids = {0};
             assert_int_equal(pn_tokenizer_encode(t, "ab the a", 8, PN_TOKENIZE_SPECIAL, &ids, NULL), PANTRY_OK);
             free(ids.data);
@@ -211,7 +211,7 @@ static void refused(const char *json, pantry_status status, const char *word)
 {
     struct pantry_error err = {0};
     struct pn_tokenizer *t = NULL;
-    assert_int_equal(pn_tokenizer_from_json(json, strlen(json), NULL, &t, &err), status);
+    assert_int_equal(pn_tokenizer_from_json(json, strlen(json), NULL, NULL, &t, &err), status);
     if (!strstr(err.text, word))
         fail_msg("\"%s\" does not say %s", err.text, word);
 }
@@ -335,7 +335,7 @@ static void directories(void **state)
                "{\"bos_token\":{\"content\":\"<s>\"},\"eos_token\":\"ab\","
                "\"chat_template\":[{\"name\":\"default\",\"template\":\"{{x}}\"}]}");
     write_file(dir, "generation_config.json", "{\"eos_token_id\":[2,5,-1,1000000]}");
-    if (pn_tokenizer_from_hf(dir, &t, &template, &err))
+    if (pn_tokenizer_from_hf(dir, NULL, &t, &template, &err))
         fail_msg("%s", err.text);
     assert_string_equal(template.data, "{{x}}");
     pantry_tokenizer *loaded = NULL;

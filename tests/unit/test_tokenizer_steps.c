@@ -25,7 +25,7 @@ static struct pn_tokenizer *make(const json_t *golden, const json_t *row)
         file, "model",
         json_object_get(json_object_get(golden, "models"), json_string_value(json_object_get(row, "model"))));
     char *text = json_dumps(file, 0);
-    if (pn_tokenizer_from_json(text, strlen(text), NULL, &t, &err))
+    if (pn_tokenizer_from_json(text, strlen(text), NULL, NULL, &t, &err))
         fail_msg("%s", err.text);
     free(text);
     json_decref(file);

@@ -72,6 +72,8 @@ const struct pn_hf_row *pn_hf_row(const char *model_type);
 const struct pn_hf_row *pn_hf_row_of(const char *arch);
 /* The rules for a name, one after another in a table, all with the same `from`; NULL: none. */
 const struct pn_hf_name *pn_hf_rules(const struct pn_hf_row *row, const char *from);
+/* The names that most directories share; ends with a row of NULL. */
+const struct pn_hf_name *pn_hf_usual_names(void);
 extern const char *const pn_hf_ignored[]; /* beginnings of names of parts that are not used; ends with NULL */
 
 /* A directory while it is translated. */

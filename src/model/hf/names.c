@@ -157,6 +157,11 @@ const char *const pn_hf_ignored[] = {"vision_tower.",
                                      "vision_encoder.",
                                      NULL};
 
+const struct pn_hf_name *pn_hf_usual_names(void)
+{
+    return usual;
+}
+
 static const struct pn_hf_name *find(const struct pn_hf_name *names, size_t n, const char *from)
 {
     for (size_t i = 0; i < n && names[i].from; i++)

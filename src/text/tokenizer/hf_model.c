@@ -261,7 +261,8 @@ static void name_special(struct pn_hf *hf, const struct pn_token_names *names)
 }
 
 pantry_status pn_tokenizer_from_json(const char *json, size_t len, const struct pn_token_names *names,
-                                     struct pn_tokenizer **out, struct pantry_error *err)
+                                     const struct pn_vocab_visitor *visitor, struct pn_tokenizer **out,
+                                     struct pantry_error *err)
 {
     pantry_status status = PANTRY_OK;
     json_error_t why;
@@ -286,6 +287,9 @@ pantry_status pn_tokenizer_from_json(const char *json, size_t len, const struct 
         hf.v.types = hf.types;
         hf.v.attributes = hf.attributes;
         hf.v.pipeline = hf.p;
+        status = visitor ? visitor->see(visitor->user, &hf.v, err) : PANTRY_OK;
+    }
+    if (!status) {
         hf.p = NULL; /* owned by the tokenizer from here on, even if the call fails */
         status = pn_tokenizer_new(&hf.v, out, err);
     }
@@ -366,8 +370,8 @@ static void read_chat_template(const char *dir, const json_t *config, struct pn_
     free(data);
 }
 
-pantry_status pn_tokenizer_from_hf(const char *dir, struct pn_tokenizer **out, struct pn_buf *chat_template,
-                                   struct pantry_error *err)
+pantry_status pn_tokenizer_from_hf(const char *dir, const struct pn_vocab_visitor *visitor, struct pn_tokenizer **out,
+                                   struct pn_buf *chat_template, struct pantry_error *err)
 {
     char *data = NULL;
     size_t len;
@@ -382,11 +386,11 @@ pantry_status pn_tokenizer_from_hf(const char *dir, struct pn_tokenizer **out, s
     names.n_eog = read_eog(generation, eog, sizeof eog / sizeof *eog);
     pantry_status status = read_beside(dir, "tokenizer.json", &data, &len, err);
     if (!status) {
-        status = pn_tokenizer_from_json(data, len, &names, out, err);
+        status = pn_tokenizer_from_json(data, len, &names, visitor, out, err);
     } else if (status == PANTRY_NOT_FOUND) {
         status = read_beside(dir, "tokenizer.model", &data, &len, err);
         if (!status)
-            status = pn_tokenizer_from_sentencepiece(data, len, out, err);
+            status = pn_tokenizer_from_sentencepiece(data, len, visitor, out, err);
         else if (status == PANTRY_NOT_FOUND)
             status = pn_fail(err, PANTRY_NOT_FOUND, "%s: neither tokenizer.json nor tokenizer.model", dir);
     }

@@ -223,8 +223,8 @@ static pantry_status own_tokens(struct pieces *pieces, struct pn_pipeline *owner
     return PANTRY_OK;
 }
 
-pantry_status pn_tokenizer_from_sentencepiece(const char *data, size_t len, struct pn_tokenizer **out,
-                                              struct pantry_error *err)
+pantry_status pn_tokenizer_from_sentencepiece(const char *data, size_t len, const struct pn_vocab_visitor *visitor,
+                                              struct pn_tokenizer **out, struct pantry_error *err)
 {
     struct pieces pieces = {0};
     struct settings s = {.model_type = 1, .unk = 0, .bos = 1, .eos = 2, .pad = -1};
@@ -252,8 +252,11 @@ pantry_status pn_tokenizer_from_sentencepiece(const char *data, size_t len, stru
         v.id.unk = s.unk;
         v.id.pad = s.pad;
         v.strings = owner;
-        owner = NULL; /* owned by the tokenizer from here on, even if the call fails */
-        status = pn_tokenizer_new(&v, out, err);
+        status = visitor ? visitor->see(visitor->user, &v, err) : PANTRY_OK;
+        if (!status) {
+            owner = NULL; /* owned by the tokenizer from here on, even if the call fails */
+            status = pn_tokenizer_new(&v, out, err);
+        }
     }
     pn_pipeline_free(owner);
     free(pieces.tokens);

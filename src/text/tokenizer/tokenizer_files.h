@@ -4,6 +4,12 @@
 
 #include "text/tokenizer/tokenizer.h"
 
+/* Sees a vocabulary before the tokenizer is made of it; what it points to is gone afterwards. */
+struct pn_vocab_visitor {
+    pantry_status (*see)(void *user, const struct pn_vocab *vocab, struct pantry_error *err);
+    void *user;
+};
+
 /* From the text of a tokenizer.json. `names` is what tokenizer_config.json says; it may be NULL. */
 struct pn_token_names {
     const char *bos, *eos, *unk, *pad; /* NULL: not given */
@@ -11,15 +17,16 @@ struct pn_token_names {
     size_t n_eog;
 };
 pantry_status pn_tokenizer_from_json(const char *json, size_t len, const struct pn_token_names *names,
-                                     struct pn_tokenizer **out, struct pantry_error *err);
+                                     const struct pn_vocab_visitor *visitor, struct pn_tokenizer **out,
+                                     struct pantry_error *err);
 
 /* From the bytes of a SentencePiece model, which are not needed afterwards. */
-pantry_status pn_tokenizer_from_sentencepiece(const char *data, size_t len, struct pn_tokenizer **out,
-                                              struct pantry_error *err);
+pantry_status pn_tokenizer_from_sentencepiece(const char *data, size_t len, const struct pn_vocab_visitor *visitor,
+                                              struct pn_tokenizer **out, struct pantry_error *err);
 
 /* From a model's folder: tokenizer.json, with tokenizer_config.json and generation_config.json if they exist, or
- * tokenizer.model. Appends the chat template, if there is one, to `chat_template`, which may be NULL. */
-pantry_status pn_tokenizer_from_hf(const char *dir, struct pn_tokenizer **out, struct pn_buf *chat_template,
-                                   struct pantry_error *err);
+ * tokenizer.model. Appends the chat template, if there is one, to `chat_template`, which may be NULL, as may be the visitor here and above. */
+pantry_status pn_tokenizer_from_hf(const char *dir, const struct pn_vocab_visitor *visitor, struct pn_tokenizer **out,
+                                   struct pn_buf *chat_template, struct pantry_error *err);
 
 #endif
