@@ -145,11 +145,89 @@ static struct pn_weight *compact(struct reader *r, const struct pn_weight *from,
     return to;
 }
 
+/* The module's row in each row of a target: rows that hold their own number take the way of the numbers. */
+static const int32_t *order_of(struct reader *r, int64_t n_rows, enum pn_hf_change change, bool pairs)
+{
+    struct pn_hf_matrix m = {.n_dims = 2, .shape = {n_rows, 1, 1, 1}};
+    struct pn_weight *w = pn_adapter_weight(r->adapter, 1, n_rows, 1);
+    if (change == PN_HF_SAME && !(pairs && r->head > 0))
+        return NULL;
+    if (w) {
+        m.weight = w;
+        for (int64_t i = 0; i < n_rows; i++)
+            ((float *)(uintptr_t)w->plane[0].data)[i] = (float)i;
+        pn_hf_change_rows(&r->hf, &m, change);
+        w = r->hf.status ? NULL : compact(r, m.weight, pairs);
+    }
+    int32_t *order = w ? pn_arena_array(&r->adapter->arena, (size_t)w->n_rows, sizeof *order) : NULL;
+    if (!order)
+        pn_hf_fail(&r->hf, PANTRY_NO_MEMORY, "out of memory for an adapter");
+    for (int64_t i = 0; order && i < w->n_rows; i++)
+        order[i] = (int32_t)pn_weight_floats(w, 0, i)[0];
+    return order;
+}
+
+static bool is_pairs(const char *target)
+{
+    return strstr(target, ".attn_q.weight") || strstr(target, ".attn_k.weight");
+}
+
+/* Notes where the rows of a module's B and magnitude are. */
+static void note_module(struct reader *r, const char *name, const struct pn_hf_target *targets, int n,
+                        const struct pn_weight *b)
+{
+    struct pn_adapter_module *module = pn_adapter_module(r->adapter, name);
+    if (!module) {
+        pn_hf_fail(&r->hf, PANTRY_NO_MEMORY, "out of memory for an adapter");
+        return;
+    }
+    if (module->n_targets)
+        return;
+    module->n_out = b->n_rows;
+    module->n_mat = b->n_mat;
+    for (int i = 0; i < n && !r->hf.status; i++) {
+        module->targets[i] = pn_arena_copy(&r->adapter->arena, targets[i].name, strlen(targets[i].name));
+        module->order[i] = order_of(r, b->n_rows, targets[i].rule->change, is_pairs(targets[i].name));
+        if (!module->targets[i])
+            pn_hf_fail(&r->hf, PANTRY_NO_MEMORY, "out of memory for an adapter");
+    }
+    module->n_targets = n;
+}
+
+/* Gives a part of a module's change to its targets: A to all of them, of the others each its rows. */
+static void give(struct reader *r, const char *module, enum kind kind, const struct pn_hf_matrix *whole, float scale)
+{
+    struct pn_hf_target targets[PN_ADAPTER_TARGETS];
+    int n = pn_hf_targets(&r->hf, module, targets, PN_ADAPTER_TARGETS);
+    bool rows = kind == MLX_B || kind == PEFT_B || kind == MAGNITUDE;
+    if (rows && kind != MAGNITUDE && r->adapter->trains && !r->hf.status)
+        note_module(r, module, targets, n, whole->weight);
+    for (int i = 0; i < n && !r->hf.status; i++) {
+        const struct pn_weight *w = whole->weight;
+        struct pn_weight part = *whole->weight;
+        struct pn_hf_matrix m = *whole;
+        m.weight = &part;
+        if (rows) {
+            pn_hf_change_rows(&r->hf, &m, targets[i].rule->change);
+            w = r->hf.status ? NULL : compact(r, m.weight, is_pairs(targets[i].name));
+        }
+        if (!w)
+            return;
+        r->hf.status =
+            pn_adapter_add(r->adapter, targets[i].name, rows ? NULL : w, rows && kind != MAGNITUDE ? w : NULL,
+                           kind == MAGNITUDE ? w->plane[0].data : NULL, r->err);
+        struct pn_adapter_pair *pair =
+            (struct pn_adapter_pair *)(uintptr_t)pn_adapter_find(r->adapter, targets[i].name);
+        if (pair && rows && kind != MAGNITUDE && r->adapter->trains)
+            pair->scale = scale;
+    }
+}
+
 static void read_tensor(struct reader *r, const struct pn_st_tensor *t)
 {
     size_t len;
     char module[1024];
-    struct pn_hf_target targets[8];
+    struct pn_hf_matrix m;
     enum kind kind = kind_of(t->name, &len);
     if (kind == NONE || len >= sizeof module) {
         pn_hf_fail(&r->hf, PANTRY_UNSUPPORTED, "tensor %s is not a part of a LoRA or DoRA", t->name);
@@ -157,22 +235,9 @@ static void read_tensor(struct reader *r, const struct pn_st_tensor *t)
     }
     memcpy(module, t->name, len);
     module[len] = '\0';
-    int n = pn_hf_targets(&r->hf, module, targets, 8);
-    for (int i = 0; i < n && !r->hf.status; i++) {
-        struct pn_hf_matrix m;
-        bool rows = kind == MLX_B || kind == PEFT_B || kind == MAGNITUDE;
-        float scale = kind == MLX_B || kind == PEFT_B ? (float)scale_of(r, module) * r->user : 1;
-        if (!read_matrix(r, t, kind, scale, &m))
-            return;
-        if (rows)
-            pn_hf_change_rows(&r->hf, &m, targets[i].rule->change);
-        bool pairs = rows && (strstr(targets[i].name, ".attn_q.weight") || strstr(targets[i].name, ".attn_k.weight"));
-        struct pn_weight *w = r->hf.status ? NULL : compact(r, m.weight, pairs);
-        if (w)
-            r->hf.status =
-                pn_adapter_add(r->adapter, targets[i].name, rows ? NULL : w, rows && kind != MAGNITUDE ? w : NULL,
-                               kind == MAGNITUDE ? w->plane[0].data : NULL, r->err);
-    }
+    float scale = kind == MLX_B || kind == PEFT_B ? (float)scale_of(r, module) * r->user : 1;
+    if (read_matrix(r, t, kind, r->adapter->trains ? 1 : scale, &m))
+        give(r, module, kind, &m, scale);
 }
 
 /* ---- the folder ---- */
