@@ -3,10 +3,8 @@
 #include "format/gguf_write.h"
 
 #include "format/names.h"
+#include "format/outfile.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -24,11 +22,10 @@ struct tensor {
 };
 
 struct shard {
-    char *path, *partial;
+    struct pn_outfile file;
     struct pn_buf head; /* up to the data, padding included */
     uint64_t data_bytes;
     size_t first, end; /* tensors */
-    int fd;            /* -1: not open */
 };
 
 struct pn_gguf_writer {
@@ -287,7 +284,7 @@ static pantry_status place(struct pn_gguf_writer *w, const struct pn_gguf_meta *
 /* The shard's own name and its partial file's. */
 static bool name_shard(const struct pn_gguf_writer *w, size_t number, struct shard *s)
 {
-    struct pn_buf path = {0}, partial = {0};
+    struct pn_buf path = {0};
     size_t stem = strlen(w->path), ending = strlen(".gguf");
     if (stem > ending && strcmp(w->path + stem - ending, ".gguf") == 0)
         stem -= ending;
@@ -295,13 +292,7 @@ static bool name_shard(const struct pn_gguf_writer *w, size_t number, struct sha
         pn_buf_printf(&path, "%.*s-%05zu-of-%05zu.gguf", (int)stem, w->path, number + 1, w->n_shards);
     else
         pn_buf_puts(&path, w->path);
-    if (path.data && w->key)
-        pn_buf_printf(&partial, "%s.%s.partial", path.data, w->key);
-    else if (path.data)
-        pn_buf_printf(&partial, "%s.%d.partial", path.data, (int)getpid());
-    s->path = pn_buf_take(&path);
-    s->partial = pn_buf_take(&partial);
-    return s->path && s->partial;
+    return pn_outfile_name(&s->file, pn_buf_take(&path), w->key);
 }
 
 static void make_head(const struct pn_gguf_writer *w, const struct pn_gguf_meta *meta, size_t number, struct shard *s)
@@ -341,23 +332,6 @@ static void make_head(const struct pn_gguf_writer *w, const struct pn_gguf_meta 
 
 /* ---- files ---- */
 
-static pantry_status io_error(const char *path, struct pantry_error *err)
-{
-    return pn_fail(err, PANTRY_IO, "%s: cannot be written: %s", path, strerror(errno));
-}
-
-static bool write_all(int fd, const void *bytes, size_t n)
-{
-    for (const char *p = bytes; n > 0;) {
-        ssize_t done = write(fd, p, n);
-        if (done < 0 && errno != EINTR)
-            return false;
-        p += done > 0 ? done : 0;
-        n -= done > 0 ? (size_t)done : 0;
-    }
-    return true;
-}
-
 static bool same_head(int fd, const struct pn_buf *head)
 {
     char bytes[COMPARED];
@@ -376,11 +350,14 @@ static pantry_status open_shard(struct pn_gguf_writer *w, struct shard *s, bool 
 {
     struct stat st;
     *done = 0;
-    s->fd = open(s->partial, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    if (s->fd < 0 || fstat(s->fd, &st) != 0)
-        return io_error(s->partial, err);
+    pantry_status status = pn_outfile_open(&s->file, err);
+    if (status)
+        return status;
+    int fd = s->file.fd;
+    if (fstat(fd, &st) != 0)
+        return pn_outfile_error(&s->file, err);
     uint64_t size = s->head.len;
-    if (resume && (uint64_t)st.st_size >= size && same_head(s->fd, &s->head)) {
+    if (resume && (uint64_t)st.st_size >= size && same_head(fd, &s->head)) {
         for (size_t i = s->first; i < s->end; i++) {
             uint64_t end = s->head.len + w->tensors.data[i].offset + padded(w, w->tensors.data[i].bytes);
             if (end > (uint64_t)st.st_size)
@@ -388,13 +365,13 @@ static pantry_status open_shard(struct pn_gguf_writer *w, struct shard *s, bool 
             size = end;
             ++*done;
         }
-        if (ftruncate(s->fd, (off_t)size) != 0 || lseek(s->fd, (off_t)size, SEEK_SET) < 0)
-            return io_error(s->partial, err);
+        if (ftruncate(fd, (off_t)size) != 0 || lseek(fd, (off_t)size, SEEK_SET) < 0)
+            return pn_outfile_error(&s->file, err);
         return PANTRY_OK;
     }
-    if (ftruncate(s->fd, 0) != 0 || !write_all(s->fd, s->head.data, s->head.len))
-        return io_error(s->partial, err);
-    return PANTRY_OK;
+    if (ftruncate(fd, 0) != 0)
+        return pn_outfile_error(&s->file, err);
+    return pn_outfile_write(&s->file, s->head.data, s->head.len, err);
 }
 
 pantry_status pn_gguf_begin(struct pn_gguf_writer *w, const struct pn_gguf_meta *meta, struct pantry_error *err)
@@ -409,7 +386,7 @@ pantry_status pn_gguf_begin(struct pn_gguf_writer *w, const struct pn_gguf_meta 
     bool resume = w->key != NULL;
     size_t next = 0;
     for (size_t i = 0; i < w->n_shards; i++)
-        w->shards[i].fd = -1;
+        w->shards[i].file.fd = -1;
     for (size_t i = 0; i < w->n_shards; i++) {
         struct shard *s = &w->shards[i];
         for (s->first = next; next < w->tensors.len && w->tensors.data[next].shard == i; next++)
@@ -449,17 +426,18 @@ pantry_status pn_gguf_write(struct pn_gguf_writer *w, const void *bytes, size_t 
         if (w->at == w->tensors.len)
             return pn_fail(err, PANTRY_INVALID, "%s: more data than the tensors have", w->path);
         const struct tensor *t = &w->tensors.data[w->at];
-        const struct shard *s = &w->shards[t->shard];
+        struct pn_outfile *file = &w->shards[t->shard].file;
         size_t part = n < t->bytes - w->written ? n : (size_t)(t->bytes - w->written);
-        if (!write_all(s->fd, bytes, part))
-            return io_error(s->partial, err);
+        pantry_status status = pn_outfile_write(file, bytes, part, err);
+        if (status)
+            return status;
         bytes = (const char *)bytes + part;
         n -= part;
         w->written += part;
         if (w->written < t->bytes)
             continue;
-        if (!write_all(s->fd, zeros, (size_t)(padded(w, t->bytes) - t->bytes)))
-            return io_error(s->partial, err);
+        if ((status = pn_outfile_write(file, zeros, (size_t)(padded(w, t->bytes) - t->bytes), err)))
+            return status;
         w->at++;
         w->written = 0;
     }
@@ -471,18 +449,13 @@ pantry_status pn_gguf_finish(struct pn_gguf_writer *w, struct pantry_error *err)
     if (!w->began || w->at != w->tensors.len)
         return pn_fail(err, PANTRY_INVALID, "%s: %zu of %zu tensors have no data", w->path, w->tensors.len - w->at,
                        w->tensors.len);
-    for (size_t i = 0; i < w->n_shards; i++) {
-        int fd = w->shards[i].fd;
-        w->shards[i].fd = -1;
-        int failed = fsync(fd);
-        if (close(fd) != 0 || failed)
-            return io_error(w->shards[i].partial, err);
-    }
-    for (size_t i = w->n_shards; i-- > 0;)
-        if (rename(w->shards[i].partial, w->shards[i].path) != 0)
-            return io_error(w->shards[i].path, err);
-    w->finished = true;
-    return PANTRY_OK;
+    pantry_status status = PANTRY_OK;
+    for (size_t i = 0; !status && i < w->n_shards; i++)
+        status = pn_outfile_sync(&w->shards[i].file, err);
+    for (size_t i = w->n_shards; !status && i-- > 0;)
+        status = pn_outfile_rename(&w->shards[i].file, err);
+    w->finished = !status;
+    return status;
 }
 
 void pn_gguf_writer_free(struct pn_gguf_writer *w)
@@ -490,14 +463,8 @@ void pn_gguf_writer_free(struct pn_gguf_writer *w)
     if (!w)
         return;
     for (size_t i = 0; w->shards && i < w->n_shards; i++) {
-        struct shard *s = &w->shards[i];
-        if (s->fd >= 0)
-            close(s->fd);
-        if (s->partial && !w->finished && !w->key)
-            unlink(s->partial);
-        pn_buf_free(&s->head);
-        free(s->path);
-        free(s->partial);
+        pn_outfile_free(&w->shards[i].file, !w->finished && !w->key);
+        pn_buf_free(&w->shards[i].head);
     }
     for (size_t i = 0; i < w->tensors.len; i++)
         free(w->tensors.data[i].name);

@@ -27,6 +27,11 @@ const char *pn_st_type_name(enum pn_st_type type)
     return types[type].name;
 }
 
+unsigned pn_st_type_bits(enum pn_st_type type)
+{
+    return types[type].bits;
+}
+
 struct reader {
     const char *path;
     struct pantry_error *err;

@@ -64,5 +64,6 @@ pantry_status pn_safetensors_read(const struct pn_map *map, size_t number, const
                                   struct pn_st_tensors *out, const char **writer, struct pantry_error *err);
 
 const char *pn_st_type_name(enum pn_st_type type);
+unsigned pn_st_type_bits(enum pn_st_type type);
 
 #endif
