@@ -114,9 +114,8 @@ static pantry_status save_tensors(const struct pn_adapter *a, const char *path, 
 static pantry_status save_text(char *path, const char *text, struct pantry_error *err)
 {
     struct pn_outfile file = {.fd = -1};
-    if (!pn_outfile_name(&file, path, NULL))
-        return pn_no_memory(err, "an adapter");
-    pantry_status status = pn_outfile_open(&file, err);
+    pantry_status status =
+        pn_outfile_name(&file, path, NULL) ? pn_outfile_open(&file, err) : pn_no_memory(err, "an adapter");
     if (!status && !(status = pn_outfile_write(&file, text, strlen(text), err)) &&
         !(status = pn_outfile_sync(&file, err)))
         status = pn_outfile_rename(&file, err);
