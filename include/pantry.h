@@ -348,6 +348,12 @@ static inline struct pantry_tune_options pantry_tune_options_default(void)
 PANTRY_API pantry_status pantry_tune(const char *model, const struct pantry_tune_options *options,
                                      struct pantry_error *error);
 
+/* Writes a Hugging Face or MLX directory to `out`, a folder, in which the adapter is a part of the model's weights.
+ * Changed weights keep their plain type; those of MLX's affine types become float16. PANTRY_UNSUPPORTED: the model is a
+ * GGUF file, or has a weight in another quantized type. */
+PANTRY_API pantry_status pantry_fuse(const char *model, const char *adapter, const char *out,
+                                     struct pantry_error *error);
+
 /* ---- measuring on a text ---- */
 
 /* A text is cut into windows of n_context tokens, as llama.cpp does; each is read with an empty context, its first

@@ -2,16 +2,22 @@
 #define _POSIX_C_SOURCE 200809L
 #include "engine/handle.h"
 
+#include "base/file.h"
+#include "base/model_files.h"
 #include "engine/gguf_tokenizer.h"
+#include "format/outfile.h"
 #include "model/hf/hf.h"
 #include "text/tokenizer/tokenizer_files.h"
 #include "train/loop.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+
+enum { MAX_COPIED = 1 << 30 };
 
 struct tune {
     struct pantry_tune_options o;
@@ -132,10 +138,40 @@ static pantry_status make_config(struct tune *t, const char *folder, struct pant
     return t->config ? PANTRY_OK : pn_no_memory(err, "an adapter");
 }
 
+/* The text of adapter_config.json for a new adapter, or (NULL) for full training: what mlx_lm reads. */
+static pantry_status write_config(struct tune *t, const struct pn_adapter *adapter, struct pantry_error *err)
+{
+    json_t *keys = json_array(), *config;
+    for (size_t i = 0; adapter && i < adapter->modules.len; i++) {
+        const char *name = strstr(adapter->modules.data[i].name, "layers.");
+        const char *key = name ? strchr(name + strlen("layers."), '.') : NULL;
+        bool known = !key;
+        for (size_t j = 0; !known && j < json_array_size(keys); j++)
+            known = strcmp(json_string_value(json_array_get(keys, j)), key + 1) == 0;
+        if (!known)
+            json_array_append_new(keys, json_string(key + 1));
+    }
+    config = json_pack("{s:s, s:i, s:{s:i, s:f, s:f, s:o}}", "fine_tune_type", t->o.kind, "num_layers", t->o.n_layers,
+                       "lora_parameters", "rank", t->o.rank, "dropout", 0.0, "scale", (double)t->o.scale, "keys", keys);
+    t->config = config ? json_dumps(config, JSON_INDENT(4)) : NULL;
+    json_decref(config);
+    return t->config ? PANTRY_OK : pn_no_memory(err, "an adapter");
+}
+
 static pantry_status open_adapter(struct tune *t, struct pn_adapter **out, struct pantry_error *err)
 {
-    if (!t->o.resume_adapter)
-        return pn_fail(err, PANTRY_UNSUPPORTED, "a new adapter is not supported yet: give a first one");
+    if (strcmp(t->o.kind, "full") == 0)
+        return write_config(t, NULL, err);
+    if (!t->o.resume_adapter) {
+        const struct pn_adapter_spec spec = {.rank = t->o.rank,
+                                             .n_layers = t->o.n_layers,
+                                             .scale = t->o.scale,
+                                             .keys = t->o.keys,
+                                             .dora = strcmp(t->o.kind, "dora") == 0,
+                                             .seed = t->o.seed};
+        pantry_status made = pn_adapter_new_trained(&spec, t->weights, out, err);
+        return made ? made : write_config(t, *out, err);
+    }
     pantry_status status = pn_adapter_open_trained(t->o.resume_adapter, t->weights, out, err);
     return status ? status : make_config(t, (*out)->path, err);
 }
@@ -201,7 +237,11 @@ static bool report(void *user, const struct pn_train_report *r)
 static pantry_status tune(struct tune *t, const char *model, struct pantry_error *err)
 {
     pantry_status status = check_options(t, err);
-    if (status || (status = pn_model_open(model, &t->weights, err)) || (status = open_text(t, err)) ||
+    bool full = strcmp(t->o.kind, "full") == 0;
+    if (!status)
+        status = full ? pn_model_open_writable(model, t->o.n_layers, &t->weights, err)
+                      : pn_model_open(model, &t->weights, err);
+    if (status || (status = open_text(t, err)) ||
         (status = read_data(t, err)) || (status = open_trainer(t, err)) ||
         (status = make_folder(t->o.adapter_path, err)))
         return status;
@@ -227,4 +267,60 @@ pantry_status pantry_tune(const char *model, const struct pantry_tune_options *o
     pn_train_data_free(&t.valid);
     free(t.config);
     return status;
+}
+
+/* ---- fusing ---- */
+
+/* True for the files of a model's folder that the fused one needs as they are. */
+static bool is_kept(const char *name)
+{
+    size_t n = strlen(name);
+    bool weights = (n > 12 && strcmp(name + n - 12, ".safetensors") == 0) || strstr(name, ".safetensors.index.json");
+    return name[0] != '.' && !weights && strcmp(name, "config.json") != 0;
+}
+
+static pantry_status copy_files(const char *from, const char *to, struct pantry_error *err)
+{
+    struct pn_names names;
+    pantry_status status = pn_names_read(AT_FDCWD, from, false, &names, err);
+    if (status)
+        return status;
+    for (size_t i = 0; i < names.len && !status; i++) {
+        struct stat st;
+        char *text = NULL;
+        size_t n = 0;
+        struct pn_buf path = {0};
+        pn_buf_printf(&path, "%s/%s", from, names.data[i]);
+        if (path.failed)
+            status = pn_no_memory(err, from);
+        else if (is_kept(names.data[i]) && stat(path.data, &st) == 0 && S_ISREG(st.st_mode) &&
+                 !(status = pn_file_read(path.data, MAX_COPIED, &text, &n, err)))
+            status = pn_outfile_bytes(to, names.data[i], text, n, err);
+        free(text);
+        pn_buf_free(&path);
+    }
+    pn_names_free(&names);
+    return status;
+}
+
+static pantry_status fuse(const char *model, const char *adapter, const char *out, struct pantry_error *err)
+{
+    struct stat a, b;
+    pantry_status status = make_folder(out, err);
+    if (status)
+        return status;
+    if (stat(model, &a) == 0 && stat(out, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino)
+        return pn_fail(err, PANTRY_INVALID, "%s: is the model itself", out);
+    if (!S_ISDIR(a.st_mode))
+        return pn_fail(err, PANTRY_UNSUPPORTED,
+                       "%s: adapters become a part of Hugging Face and MLX directories only, not yet of GGUF files",
+                       model);
+    status = copy_files(model, out, err);
+    return status ? status : pn_model_fuse(model, adapter, out, err);
+}
+
+pantry_status pantry_fuse(const char *model, const char *adapter, const char *out, struct pantry_error *err)
+{
+    struct pantry_error why;
+    return pn_tell(fuse(model, adapter, out, &why), &why, err);
 }

@@ -197,3 +197,24 @@ pantry_status pn_adapter_open_trained(const char *path, const struct pn_weights 
 {
     return open_any(path, 1, true, base, out, err);
 }
+
+pantry_status pn_adapter_new_trained(const struct pn_adapter_spec *spec, const struct pn_weights *base,
+                                     struct pn_adapter **out, struct pantry_error *err)
+{
+    *out = NULL;
+    struct pn_adapter *adapter = calloc(1, sizeof *adapter);
+    if (!adapter)
+        return pn_no_memory(err, "an adapter");
+    adapter->path = "the new adapter";
+    adapter->trains = true;
+    pantry_status status = pn_hf_adapter_make(adapter, spec, base, err);
+    if (!status)
+        status = check(adapter, base, err);
+    if (!status)
+        status = make_trained(adapter, err);
+    if (status)
+        pn_adapter_free(adapter);
+    else
+        *out = adapter;
+    return status;
+}

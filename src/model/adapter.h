@@ -6,6 +6,8 @@
 #include "format/weights.h"
 #include "tensor/weight.h"
 
+#include <stdbool.h>
+
 /* The change of one weight: W x becomes W x + B (A x), or m / |W + B A| times that, row by row. */
 struct pn_adapter_pair {
     const char *name;          /* the weight's, as in weights.h */
@@ -49,6 +51,17 @@ pantry_status pn_adapter_open(const char *path, float scale, const struct pn_wei
 /* The same of a folder (or of a safetensors file in one) for training. */
 pantry_status pn_adapter_open_trained(const char *path, const struct pn_weights *base, struct pn_adapter **out,
                                       struct pantry_error *err);
+/* What a new adapter changes. */
+struct pn_adapter_spec {
+    int rank, n_layers; /* n_layers: of the last blocks; -1: all */
+    float scale;
+    const char *keys; /* paths in a block ("self_attn.q_proj"), separated by commas; NULL: all products with weights */
+    bool dora;
+    uint64_t seed;
+};
+/* A new adapter for training: A random, uniform within 1 / sqrt(n_in), B zero. */
+pantry_status pn_adapter_new_trained(const struct pn_adapter_spec *spec, const struct pn_weights *base,
+                                     struct pn_adapter **out, struct pantry_error *err);
 /* Computes the reciprocals of the lengths of the rows of W + scale B A for a pair with a trained magnitude. */
 pantry_status pn_adapter_refresh(const struct pn_adapter_pair *pair, const struct pn_weights *base,
                                  struct pantry_error *err);
@@ -68,6 +81,9 @@ struct pn_weight *pn_adapter_weight(struct pn_adapter *adapter, int64_t n_mat, i
 /* Adds a part ("a", "b" or a magnitude) of the change of `name`, which is copied. */
 pantry_status pn_adapter_add(struct pn_adapter *adapter, const char *name, const struct pn_weight *a,
                              const struct pn_weight *b, const float *magnitude, struct pantry_error *err);
+/* Makes pn_adapter_new_trained's parts: model/hf/adapter.c. */
+pantry_status pn_hf_adapter_make(struct pn_adapter *adapter, const struct pn_adapter_spec *spec,
+                                 const struct pn_weights *base, struct pantry_error *err);
 /* The record of a module; a new one if there is none yet. NULL: out of memory. */
 struct pn_adapter_module *pn_adapter_module(struct pn_adapter *adapter, const char *name);
 /* Folders: model/hf/adapter.c. */

@@ -111,32 +111,15 @@ static pantry_status save_tensors(const struct pn_adapter *a, const char *path, 
     return status;
 }
 
-static pantry_status save_text(char *path, const char *text, struct pantry_error *err)
-{
-    struct pn_outfile file = {.fd = -1};
-    pantry_status status =
-        pn_outfile_name(&file, path, NULL) ? pn_outfile_open(&file, err) : pn_no_memory(err, "an adapter");
-    if (!status && !(status = pn_outfile_write(&file, text, strlen(text), err)) &&
-        !(status = pn_outfile_sync(&file, err)))
-        status = pn_outfile_rename(&file, err);
-    pn_outfile_free(&file, true);
-    return status;
-}
-
 pantry_status pn_adapter_save(const struct pn_adapter *a, const char *folder, const char *config,
                               struct pantry_error *err)
 {
-    struct pn_buf path = {0}, other = {0};
+    struct pn_buf path = {0};
+    pantry_status status = pn_outfile_text(folder, "adapter_config.json", config, err);
+    if (status)
+        return status;
     pn_buf_printf(&path, "%s/adapters.safetensors", folder);
-    pn_buf_printf(&other, "%s/adapter_config.json", folder);
-    char *tensors = pn_buf_take(&path), *json = pn_buf_take(&other);
-    pantry_status status = PANTRY_OK;
-    if (!tensors || !json) {
-        free(json);
-        status = pn_no_memory(err, "an adapter");
-    } else if (!(status = save_text(json, config, err))) {
-        status = save_tensors(a, tensors, err);
-    }
-    free(tensors);
+    status = path.failed ? pn_no_memory(err, "an adapter") : save_tensors(a, path.data, err);
+    pn_buf_free(&path);
     return status;
 }

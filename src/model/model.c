@@ -2,6 +2,7 @@
 #include "model/model.h"
 
 #include "model/complete.h"
+#include "model/hf/hf.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -122,6 +123,8 @@ static pantry_status open_adapter(struct pn_model *model, const char *text, stru
     char *path = pn_arena_copy(&model->arena, text, n);
     if (!path)
         return pn_no_memory(err, "an adapter");
+    if (model->weights->hf && pn_adapter_is_full(path)) /* its weights were opened in place of the base's */
+        return PANTRY_OK;
     pantry_status status =
         pn_adapter_open(path, scaled ? scale : 1, model->weights, &model->adapters[model->n_adapters], err);
     model->n_adapters += !status;

@@ -24,11 +24,12 @@ pantry_status pn_train_params_add(struct pn_train_params *p, const char *name, c
                                   struct pantry_error *err)
 {
     float *values = (float *)(uintptr_t)pn_weight_floats(w, 0, 0);
-    size_t n_mat = w->mats ? (size_t)w->n_mat : 1; /* separate matrices are separate blocks */
-    if (!values)
+    bool gaps = w->mats || (w->n_mat > 1 && w->plane[0].mat_bytes != w->plane[0].row_bytes * (size_t)w->n_rows);
+    size_t n_mat = gaps ? (size_t)w->n_mat : 1; /* separate matrices are separate blocks */
+    if (!values || (w->n_rows > 1 && w->plane[0].row_bytes != (size_t)w->n_cols * sizeof(float)))
         return pn_fail(err, PANTRY_INTERNAL, "%s cannot be trained in place", name);
     for (size_t m = 0; m < n_mat; m++) {
-        int64_t stacked = w->mats ? 1 : w->n_mat;
+        int64_t stacked = gaps ? 1 : w->n_mat;
         struct pn_train_param one = {.values = (float *)(uintptr_t)pn_weight_floats(w, (int64_t)m, 0),
                                      .n_mat = stacked,
                                      .rows = stacked * w->n_rows,
@@ -41,7 +42,7 @@ pantry_status pn_train_params_add(struct pn_train_params *p, const char *name, c
             continue;
         struct pn_buf text = {0};
         pn_buf_puts(&text, name);
-        if (w->mats)
+        if (gaps)
             pn_buf_printf(&text, ".%zu", m);
         one.name = text.data ? pn_arena_copy(&p->arena, text.data, text.len) : NULL;
         pn_buf_free(&text);

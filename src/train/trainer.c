@@ -1,6 +1,7 @@
 /* Steps of training: see trainer.h. */
 #include "train/trainer.h"
 
+#include "model/hf/hf.h"
 #include "tensor/grad.h"
 
 #include <math.h>
@@ -62,13 +63,13 @@ static pantry_status add_blocks(struct pn_trainer *t, struct pantry_error *err)
     pantry_status status = PANTRY_OK;
     for (size_t i = 0; i < g->len && !status; i++) {
         const struct pn_weight *w = g->data[i].op == PN_OP_WEIGHT ? g->data[i].weight : NULL;
-        if (!w || strncmp(w->name, "blk.", 4) != 0)
+        const struct pn_tensor_info *info = w ? pn_weights_tensor(t->model->weights, w->name) : NULL;
+        const struct pn_weight *whole = w && w->whole ? w->whole : w;
+        if (!info || strncmp(w->name, "blk.", 4) != 0 || !pn_model_is_writable(t->model->weights, info))
             continue;
-        if (w->type != PN_TYPE_F32)
-            return pn_fail(err, PANTRY_UNSUPPORTED, "%s is %s, so it cannot be trained itself; train an adapter",
-                           w->name, pn_type_info(w->type)->name);
-        const struct pn_weight *whole = w->whole ? w->whole : w;
-        status = pn_train_params_add(&t->params, whole->name, whole, false, err);
+        const void *at = info->places ? pn_weight_at(info->places, 0, 0, 0) : info->data;
+        if (pn_weight_at(whole, 0, 0, 0) == at) /* else a constant that was computed from it */
+            status = pn_train_params_add(&t->params, whole->name, whole, false, err);
     }
     return status;
 }
