@@ -13,19 +13,27 @@ _pantry_value() # COMMAND:OPTION: what the option takes
         *:--rope-factor | *:--rope-base | *:--host | *:--port | *:--origin | *:--registry | *:--max-requests | \
         *:--num-parallel | *:--read-timeout | *:--connections-per-address | *:--models | *:--keep-alive | \
         *:--max-loaded | *:--cache-dir | *:--cache-size | *:--load-timeout | *:--read-folder | *:--model | *:--scope | \
-        *:--prompt | *:-p | *:--name | *:--limit | *:--quantize | *:-q | *:--tensor-type | *:--output-tensor-type | \
-        *:--token-embedding-type | *:--target-bpw | *:--split-max-size | *:--windows | *:--chip | *:--parallel | \
-        bench:--decode | *:--repeats | *:-r | *:--synthetic | *:--dimensions | *:--top | *:--choice | *:--level | *:-l \
-        | *:--slices) echo "text" ;;
+        *:--prompt | *:-p | *:--name | *:--limit | *:--quantize | *:-q | *:--data | *:--max-seq-length | \
+        *:--num-layers | *:--rank | *:--scale | *:--keys | *:--adapter-path | *:--iters | *:--batch-size | \
+        *:--grad-accumulation-steps | *:--learning-rate | *:--end-learning-rate | *:--warmup | *:--grad-clip | \
+        *:--steps-per-eval | *:--val-batches | *:--patience | *:--save-every | fuse:--out | fuse:-o | *:--tensor-type \
+        | *:--output-tensor-type | *:--token-embedding-type | *:--target-bpw | *:--split-max-size | *:--windows | \
+        *:--chip | *:--parallel | bench:--decode | *:--repeats | *:-r | *:--synthetic | *:--dimensions | *:--top | \
+        *:--choice | *:--level | *:-l | *:--slices) echo "text" ;;
     *:--json-schema | *:--grammar | grammar:--regex | *:--tls-cert | *:--tls-key | *:--file | *:-f | logits:--ids \
-        | *:--imatrix | *:--out | *:-o | *:--merge | *:--save-logits | *:--kl | *:--tasks | template:--template | \
+        | *:--valid | *:--resume-adapter-file | imatrix:--out | embed:--out | logits:--out | imatrix:-o | embed:-o | \
+        logits:-o | *:--imatrix | *:--merge | *:--save-logits | *:--kl | *:--tasks | template:--template | \
         parse:--template | *:--questions | *:--context | *:--gbnf | *:--strings) echo "file" ;;
-    run:--device | generate:--device | imatrix:--device | eval:--device | fit:--device | bench:--device | \
-        embed:--device | rank:--device | decide:--device | logits:--device) echo "cpu ref" ;;
+    run:--device | generate:--device | tune:--device | imatrix:--device | eval:--device | fit:--device | \
+        bench:--device | embed:--device | rank:--device | decide:--device | logits:--device) echo "cpu ref" ;;
     *:--rope-scaling) echo "none linear ntk yarn" ;;
     *:--kv-type) echo "f16 q8_0 f32" ;;
     *:--manager) echo "systemd launchd" ;;
     *:--socket-mode) echo "0600 0660 0666" ;;
+    *:--order) echo "random given" ;;
+    *:--fine-tune-type) echo "lora dora full" ;;
+    *:--optimizer) echo "adam adamw sgd muon" ;;
+    *:--schedule) echo "constant cosine linear" ;;
     *:--pooling) echo "auto mean cls last none" ;;
     *:--tool-choice) echo "auto required none" ;;
     *:--whitespace) echo "flexible compact indented" ;;
@@ -51,6 +59,8 @@ _pantry_options() # COMMAND
     create) echo "--file --quantize --quiet --help" ;;
     prune) echo "--cache --help" ;;
     doctor) echo "--store --quick --fix --json --help" ;;
+    tune) echo "--train --data --valid --mask-prompt --max-seq-length --order --seed --help --fine-tune-type --num-layers --rank --scale --keys --adapter-path --resume-adapter-file --resume --iters --batch-size --grad-accumulation-steps --optimizer --learning-rate --schedule --end-learning-rate --warmup --grad-clip --steps-per-eval --val-batches --patience --save-every --json --device --threads --isa" ;;
+    fuse) echo "--adapter --out --help" ;;
     quantize) echo "--imatrix --tensor-type --output-tensor-type --token-embedding-type --pure --target-bpw --keep-split --split-max-size --threads --dry-run --verbose --json --help" ;;
     imatrix) echo "--file --out --merge --ctx --windows --process-output --help --device --threads --isa --memory --adapter" ;;
     eval) echo "--file --save-logits --kl --tasks --ctx --windows --json --help --device --threads --isa --memory --adapter" ;;
@@ -71,8 +81,8 @@ _pantry_options() # COMMAND
 _pantry_argument() # COMMAND: its first argument, with "..." if the others are of the same kind
 {
     case $1 in
-    run | generate | imatrix | eval | show | fit | bench | embed | rank | decide | tokenize | template | parse | \
-        logits) echo "model" ;;
+    run | generate | tune | fuse | imatrix | eval | show | fit | bench | embed | rank | decide | tokenize | \
+        template | parse | logits) echo "model" ;;
     import) echo "file..." ;;
     check) echo "model..." ;;
     help) echo "command" ;;
@@ -101,7 +111,7 @@ _pantry()
         option=${current%%=*} current=${current#*=}
     fi
     if [ -z "$command" ]; then
-        choices="run serve ps stop launch config key generate list pull push search import create cp rm prune doctor quantize imatrix eval show fit bench embed rank decide tokenize template parse grammar logits check help version"
+        choices="run serve ps stop launch config key generate list pull push search import create cp rm prune doctor tune fuse quantize imatrix eval show fit bench embed rank decide tokenize template parse grammar logits check help version"
     elif [ -n "$option" ]; then
         kind=$(_pantry_value "$command:$option")
         case $kind in
@@ -116,7 +126,7 @@ _pantry()
         if [ "$n" -gt 0 ] && [[ $kind != *... ]]; then return; fi
         case $kind in
         model*) choices=$("$program" list --names 2>/dev/null) ;;
-        command) choices="run serve ps stop launch config key generate list pull push search import create cp rm prune doctor quantize imatrix eval show fit bench embed rank decide tokenize template parse grammar logits check help version" ;;
+        command) choices="run serve ps stop launch config key generate list pull push search import create cp rm prune doctor tune fuse quantize imatrix eval show fit bench embed rank decide tokenize template parse grammar logits check help version" ;;
         *) return ;;
         esac
         if [ -z "$(compgen -W "$choices" -- "$current")" ]; then return; fi

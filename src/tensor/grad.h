@@ -27,7 +27,7 @@ pantry_status pn_grad_append(struct pn_graph *g, pn_array y, pn_array seed, cons
 
 /* Given the gradient `dy` of node `y`. Nodes move while a graph grows: copy what you need before you append. */
 typedef void pn_grad_fn(struct pn_grad *t, pn_array y, pn_array dy);
-/* Whether a trained weight is behind `a`. */
+/* Whether `a` depends on a trained weight. */
 bool pn_grad_wants(const struct pn_grad *t, pn_array a);
 /* Adds to the gradient of `a`. `da` has as many values per row as `a`, in any division into heads. */
 void pn_grad_add(struct pn_grad *t, pn_array a, pn_array da);

@@ -19,7 +19,7 @@ pantry_status pn_train_batch_new(int max_rows, int max_length, struct pn_train_b
 void pn_train_batch_free(struct pn_train_batch *batch);
 /* Fills a batch with rows order[first] .. order[first + n - 1].
  *
- * As in mlx_lm, rows are cut to max_length tokens and stand in a rectangle of width min(1 + 32 ceil(longest / 32),
+ * As in mlx_lm, rows are cut to max_length tokens and fill a rectangle of width min(1 + 32 ceil(longest / 32),
  * max_length), `longest` before cutting, filled up with id 0. In a row of n tokens the targets at positions from
  * max(1, offset) to n count: with them, one id of padding after the last token, if the rectangle has room for it. */
 void pn_train_batch_fill(struct pn_train_batch *batch, const struct pn_train_data *data, const size_t *order,

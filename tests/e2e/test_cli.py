@@ -23,7 +23,7 @@ from terminal import Terminal  # noqa: E402
 PANTRY = os.path.abspath(os.environ.get("PANTRY", os.path.join(ROOT, "build", "pantry")))
 COMMANDS = (
     "run serve ps stop launch config key generate list pull push search import create cp rm prune doctor"
-    " quantize imatrix eval show fit bench embed rank decide tokenize template parse grammar logits check help version"
+    " tune fuse quantize imatrix eval show fit bench embed rank decide tokenize template parse grammar logits check help version"
 ).split()
 
 
