@@ -303,27 +303,28 @@ enum pantry_tune_event_kind {
 /* The library makes it, and may append members. */
 struct pantry_tune_event {
     enum pantry_tune_event_kind kind;
-    int iter, n_iters;   /* iterations done, and in all */
-    double loss;         /* mean cross-entropy of the batch before its update, or of the validation data */
+    int iter, n_iters; /* iterations done, and in all */
+    double loss;       /* mean cross-entropy of the batch before its update, or of the validation data */
     float learning_rate;
-    int64_t tokens;      /* targets that counted */
-    int64_t n_cut;       /* rows that were longer than max_length so far */
-    double seconds;      /* since the start */
-    uint64_t memory;     /* bytes of arrays, gradients and moments */
+    int64_t tokens;  /* targets that counted */
+    int64_t n_cut;   /* rows that were longer than max_length so far */
+    double seconds;  /* since the start */
+    uint64_t memory; /* bytes of arrays, gradients and moments */
 };
 /* Returns false to stop: the call then returns PANTRY_CANCELLED. */
 typedef bool pantry_tune_callback(void *user, const struct pantry_tune_event *event);
 
 struct pantry_tune_options {
     size_t size;
-    const char *data;           /* a file of JSON Lines, or a folder with train.jsonl and perhaps valid.jsonl */
-    const char *valid;          /* a file for validation; NULL: valid.jsonl beside the data, if it is there */
-    const char *adapter_path;   /* the folder for the results; it is created */
-    const char *resume_adapter; /* adapters.safetensors of a first adapter, with adapter_config.json beside it; NULL: new */
-    const char *kind;           /* "lora", "dora" or "full" */
-    const char *optimizer;      /* "adam", "adamw", "sgd" or "muon" */
-    const char *schedule;       /* of the learning rate: "constant", "cosine" or "linear" */
-    const char *keys;           /* of a new adapter: paths of layers in a block, separated by commas; NULL: all */
+    const char *data;         /* a file of JSON Lines, or a folder with train.jsonl and perhaps valid.jsonl */
+    const char *valid;        /* a file for validation; NULL: valid.jsonl beside the data, if it is there */
+    const char *adapter_path; /* the folder for the results; it is created */
+    const char
+        *resume_adapter;   /* adapters.safetensors of a first adapter, with adapter_config.json beside it; NULL: new */
+    const char *kind;      /* "lora", "dora" or "full" */
+    const char *optimizer; /* "adam", "adamw", "sgd" or "muon" */
+    const char *schedule;  /* of the learning rate: "constant", "cosine" or "linear" */
+    const char *keys;      /* of a new adapter: paths of layers in a block, separated by commas; NULL: all */
     float learning_rate, end_rate, clip, scale;
     int iters, batch_size, max_length, accumulation, warmup, rank, n_layers; /* n_layers -1: all, else the last ones */
     int eval_every, val_batches, patience, save_every;                       /* 0: at the end; all; never; at the end */

@@ -41,8 +41,9 @@ const struct pn_command pn_cmd_fuse = {
     .name = "fuse",
     .usage = "MODEL --adapter FOLDER -o FOLDER",
     .summary = "make an adapter a part of a model",
-    .about = "MODEL is a Hugging Face or MLX directory. The new directory has the same files with changed weights, which\n"
-             "keep their type if it is a plain one; quantized ones become float16.",
+    .about =
+        "MODEL is a Hugging Face or MLX directory. The new directory has the same files with changed weights, which\n"
+        "keep their type if it is a plain one; quantized ones become float16.",
     .example = "pantry fuse Llama-3.2-1B --adapter my-adapter -o my-model",
     .options = {PN_OPTIONS(NULL, table)},
     .run = run,

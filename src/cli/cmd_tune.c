@@ -87,11 +87,11 @@ static void put_json(const struct pantry_tune_event *e)
 {
     if (e->kind == PANTRY_TUNE_STEP)
         pn_cli_put_json(json_pack("{s:i, s:f, s:f, s:I, s:f, s:I}", "iter", e->iter, "train_loss", e->loss,
-                                  "learning_rate", (double)e->learning_rate, "tokens", (json_int_t)e->tokens,
-                                  "seconds", e->seconds, "memory", (json_int_t)e->memory));
+                                  "learning_rate", (double)e->learning_rate, "tokens", (json_int_t)e->tokens, "seconds",
+                                  e->seconds, "memory", (json_int_t)e->memory));
     else if (e->kind == PANTRY_TUNE_VALIDATION)
-        pn_cli_put_json(json_pack("{s:i, s:f, s:I}", "iter", e->iter, "val_loss", e->loss, "tokens",
-                                  (json_int_t)e->tokens));
+        pn_cli_put_json(
+            json_pack("{s:i, s:f, s:I}", "iter", e->iter, "val_loss", e->loss, "tokens", (json_int_t)e->tokens));
     else
         pn_cli_put_json(json_pack("{s:i, s:b}", "iter", e->iter, "saved", 1));
     fflush(stdout);
@@ -169,9 +169,10 @@ const struct pn_command pn_cmd_tune = {
     .name = "tune",
     .usage = "MODEL --train --data PATH [--adapter-path FOLDER]",
     .summary = "fine-tune a model on examples",
-    .about = "Trains a small change of the model, a LoRA or DoRA adapter, on rows of JSON, and writes it to a folder as\n"
-             "mlx_lm does. The base stays as it is, in any storage type. `--adapter FOLDER` of the other commands uses\n"
-             "the result.",
+    .about =
+        "Trains a small change of the model, a LoRA or DoRA adapter, on rows of JSON, and writes it to a folder as\n"
+        "mlx_lm does. The base stays as it is, in any storage type. `--adapter FOLDER` of the other commands uses\n"
+        "the result.",
     .example = "pantry tune smollm2:135m --train --data rows.jsonl --iters 200 --adapter-path my-adapter\n"
                "pantry run smollm2:135m --adapter my-adapter",
     .options = {PN_OPTIONS("Data", data_options), PN_OPTIONS("Adapter", adapter_options),

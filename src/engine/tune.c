@@ -241,8 +241,7 @@ static pantry_status tune(struct tune *t, const char *model, struct pantry_error
     if (!status)
         status = full ? pn_model_open_writable(model, t->o.n_layers, &t->weights, err)
                       : pn_model_open(model, &t->weights, err);
-    if (status || (status = open_text(t, err)) ||
-        (status = read_data(t, err)) || (status = open_trainer(t, err)) ||
+    if (status || (status = open_text(t, err)) || (status = read_data(t, err)) || (status = open_trainer(t, err)) ||
         (status = make_folder(t->o.adapter_path, err)))
         return status;
     t->plan.config = t->config;

@@ -128,8 +128,8 @@ pantry_status pn_adapter_refresh(const struct pn_adapter_pair *p, const struct p
                                  struct pantry_error *err)
 {
     const struct pn_tensor_info *t = pn_weights_tensor(base, p->name);
-    const struct pn_weight w = t->places ? *t->places
-                                         : pn_weight_plain(t->name, t->type, 1, p->b->n_rows, p->a->n_cols, t->data);
+    const struct pn_weight w =
+        t->places ? *t->places : pn_weight_plain(t->name, t->type, 1, p->b->n_rows, p->a->n_cols, t->data);
     float *inverse = (float *)(uintptr_t)p->inverse->plane[0].data;
     float *row = malloc((size_t)p->a->n_cols * sizeof *row);
     if (!row)

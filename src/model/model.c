@@ -201,8 +201,8 @@ pantry_status pn_model_new_trained(struct pn_weights *weights, struct pn_adapter
         (status = pn_hparams_read(weights, &model->arch, &model->arena, &model->hp, err)))
         goto fail;
     if (model->arch.encoder) {
-        status = pn_fail(err, PANTRY_UNSUPPORTED, "%s: an encoder cannot be trained as a language model",
-                         weights->path);
+        status =
+            pn_fail(err, PANTRY_UNSUPPORTED, "%s: an encoder cannot be trained as a language model", weights->path);
         goto fail;
     }
     if ((status = build_loss(model, err)))

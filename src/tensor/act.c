@@ -41,7 +41,7 @@ float pn_act_reference(enum pn_act_fn fn, float x)
 {
     double v = (double)x;
     switch (fn) {
-#define PN_ACT_FN(NAME, name, label, value, slope)                                                                            \
+#define PN_ACT_FN(NAME, name, label, value, slope)                                                                     \
     case PN_ACT_FN_##NAME:                                                                                             \
         return (float)(value);
 #include "tensor/act.def"

@@ -5,7 +5,8 @@
 
 #include <stdlib.h>
 
-static const char *const open_ops[PN_OP_COUNT] = { /* those whose rule is missing */
+static const char *const open_ops[PN_OP_COUNT] = {
+    /* those whose rule is missing */
 #define PN_GRAD_OPEN_NONE(NAME, name)
 #define PN_GRAD_OPEN_RULE(NAME, name)
 #define PN_GRAD_OPEN_OPEN(NAME, name)            [PN_OP_##NAME] = #name,

@@ -11,8 +11,8 @@
 /* A graph while gradients are appended. */
 struct pn_grad {
     struct pn_graph *g;
-    pn_array n;   /* nodes before the first gradient */
-    bool *wanted; /* (n): depends on a trained weight */
+    pn_array n;    /* nodes before the first gradient */
+    bool *wanted;  /* (n): depends on a trained weight */
     pn_array *sum; /* (n): the gradient of each array so far; PN_NONE: none */
 };
 

@@ -20,8 +20,8 @@ const char *pn_op_name(enum pn_op op)
 
 const char *pn_rows_name(enum pn_rows rows)
 {
-    static const char *const names[PN_ROWS_COUNT] = {"weights", "tokens", "outputs", "hidden states", "sequences",
-                                                      "whole steps"};
+    static const char *const names[PN_ROWS_COUNT] = {"weights",       "tokens",    "outputs",
+                                                     "hidden states", "sequences", "whole steps"};
     return names[rows];
 }
 

@@ -37,8 +37,8 @@ static pantry_status encode_messages(const struct pn_train_text *how, json_t *me
          json_object_set_new(context, "add_generation_prompt", json_boolean(prompts)) == 0 &&
          set_token(context, "bos_token", how->tokenizer, pn_tokenizer_bos(how->tokenizer)) &&
          set_token(context, "eos_token", how->tokenizer, pn_tokenizer_eos(how->tokenizer));
-    pantry_status status = ok ? pn_template_render(how->template, context, NULL, &text, &len, err)
-                              : pn_no_memory(err, "a conversation");
+    pantry_status status =
+        ok ? pn_template_render(how->template, context, NULL, &text, &len, err) : pn_no_memory(err, "a conversation");
     if (!status)
         status = pn_tokenizer_encode(how->tokenizer, text, len, PN_TOKENIZE_SPECIAL, out, err);
     json_decref(context);
@@ -83,9 +83,8 @@ static pantry_status read_pair(const struct pn_train_text *how, const json_t *ro
         return pn_fail(err, PANTRY_FORMAT, "\"%s\" is not a text", json_is_string(prompt) ? "completion" : "prompt");
     json_t *messages = json_pack("[{s:s, s:O}, {s:s, s:O}]", "role", "user", "content", prompt, "role", "assistant",
                                  "content", completion);
-    pantry_status status = messages
-                               ? read_messages(how, messages, json_object_get(row, "tools"), out, offset, err)
-                               : pn_no_memory(err, "a conversation");
+    pantry_status status = messages ? read_messages(how, messages, json_object_get(row, "tools"), out, offset, err)
+                                    : pn_no_memory(err, "a conversation");
     json_decref(messages);
     return status;
 }
@@ -122,12 +121,12 @@ static pantry_status add_row(const char *line, size_t len, const struct pn_train
     else if (json_object_get(row, "prompt") && json_object_get(row, "completion"))
         status = read_pair(how, row, &ids, &offset, err);
     else if (json_object_get(row, "messages"))
-        status = read_messages(how, json_object_get(row, "messages"), json_object_get(row, "tools"), &ids, &offset, err);
+        status =
+            read_messages(how, json_object_get(row, "messages"), json_object_get(row, "tools"), &ids, &offset, err);
     else if (json_object_get(row, "text"))
         status = read_text(how, json_object_get(row, "text"), &ids, err);
     else
-        status = pn_fail(err, PANTRY_FORMAT,
-                         "has neither \"messages\" nor \"prompt\" and \"completion\" nor \"text\"");
+        status = pn_fail(err, PANTRY_FORMAT, "has neither \"messages\" nor \"prompt\" and \"completion\" nor \"text\"");
     if (!status && (ids.len == 0 || ids.len > MAX_ROW))
         status = pn_fail(err, PANTRY_FORMAT, "has %zu tokens (allowed 1 to %d)", ids.len, MAX_ROW);
     struct pn_train_row one = {ids.data, (int32_t)ids.len, (int32_t)(offset < ids.len ? offset : ids.len + 1)};

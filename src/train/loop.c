@@ -37,9 +37,8 @@ static pantry_status save(struct course *c, struct pantry_error *err)
     pantry_status status =
         pn_train_state_save(pn_trainer_params(c->trainer), c->plan, c->train->len, &c->progress, err);
     if (!status)
-        status = model->n_adapters
-                     ? pn_adapter_save(model->adapters[0], c->plan->folder, c->plan->config, err)
-                     : pn_model_save_written(model->weights, c->plan->folder, c->plan->config, err);
+        status = model->n_adapters ? pn_adapter_save(model->adapters[0], c->plan->folder, c->plan->config, err)
+                                   : pn_model_save_written(model->weights, c->plan->folder, c->plan->config, err);
     return status ? status : tell(c, (struct pn_train_report){.kind = PN_TRAIN_SAVED}, err);
 }
 

@@ -10,16 +10,16 @@ struct pn_train_plan {
     enum pn_optimizer optimizer;
     enum pn_schedule schedule;
     float learning_rate, end_rate;
-    double clip;         /* most length of a gradient; 0: any */
+    double clip; /* most length of a gradient; 0: any */
     int iters, batch_size, max_length, accumulation, warmup;
-    int eval_every;      /* iterations; 0: only at the end */
-    int val_batches;     /* 0: all */
-    int patience;        /* validations without a better loss before it ends early; 0: it does not */
-    int save_every;      /* iterations; 0: only at the end */
+    int eval_every;  /* iterations; 0: only at the end */
+    int val_batches; /* 0: all */
+    int patience;    /* validations without a better loss before it ends early; 0: it does not */
+    int save_every;  /* iterations; 0: only at the end */
     bool shuffle, resume;
     uint64_t seed;
-    const char *folder;  /* of the results */
-    const char *config;  /* the text of adapter_config.json */
+    const char *folder; /* of the results */
+    const char *config; /* the text of adapter_config.json */
 };
 
 /* What happened; `loss` is of a batch, or of all validation data. */

@@ -30,7 +30,8 @@ double pn_optimizer_clip(struct pn_train_params *params, double limit);
 
 enum pn_schedule { PN_SCHEDULE_CONSTANT, PN_SCHEDULE_COSINE, PN_SCHEDULE_LINEAR, PN_SCHEDULE_COUNT };
 enum pn_schedule pn_schedule_find(const char *name);
-/* The learning rate of update `at` (from 0) of `n`: rises from 0 over `warmup` updates, then stays or falls to `end`. */
+/* The learning rate of update `at` (from 0) of `n`: rises from 0 over `warmup` updates, then stays or falls to `end`.
+ */
 float pn_schedule_rate(enum pn_schedule schedule, float rate, float end, int64_t warmup, int64_t at, int64_t n);
 
 #endif

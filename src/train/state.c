@@ -85,8 +85,8 @@ static pantry_status write_all(struct pn_st_writer *writer, const struct pn_trai
     return status;
 }
 
-pantry_status pn_train_state_save(const struct pn_train_params *params, const struct pn_train_plan *plan,
-                                  size_t n_rows, const struct pn_train_progress *progress, struct pantry_error *err)
+pantry_status pn_train_state_save(const struct pn_train_params *params, const struct pn_train_plan *plan, size_t n_rows,
+                                  const struct pn_train_progress *progress, struct pantry_error *err)
 {
     int64_t counts[N_COUNTS];
     struct pn_st_writer *writer = NULL;

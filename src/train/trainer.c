@@ -23,10 +23,10 @@ struct pn_trainer {
     struct pn_arena arena;
     const struct pn_weight **weights; /* placed on the device */
     size_t n_weights;
-    pn_array seed;     /* (outputs, 1, 2): the gradient of the losses */
-    pn_array *leaves;  /* (n_grads): trained leaves ... */
-    pn_array *grads;   /* ... their gradients in the graph ... */
-    float **buffers;   /* ... and their numbers after a step */
+    pn_array seed;    /* (outputs, 1, 2): the gradient of the losses */
+    pn_array *leaves; /* (n_grads): trained leaves ... */
+    pn_array *grads;  /* ... their gradients in the graph ... */
+    float **buffers;  /* ... and their numbers after a step */
     int n_grads;
     float *loss, *seeds; /* (tokens, 2) */
     void **results;      /* loss, then the gradients */
@@ -242,8 +242,7 @@ static pantry_status refresh_lengths(struct pn_trainer *t, struct pantry_error *
     for (int a = 0; a < t->model->n_adapters; a++)
         for (size_t i = 0; i < t->model->adapters[a]->pairs.len; i++) {
             const struct pn_adapter_pair *p = &t->model->adapters[a]->pairs.data[i];
-            pantry_status status =
-                p->trained_magnitude ? pn_adapter_refresh(p, t->model->weights, err) : PANTRY_OK;
+            pantry_status status = p->trained_magnitude ? pn_adapter_refresh(p, t->model->weights, err) : PANTRY_OK;
             if (status)
                 return status;
         }

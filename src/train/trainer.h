@@ -9,9 +9,9 @@
 
 struct pn_trainer;
 
-/* Takes over the model (pn_model_new_trained); borrows the device. The trained weights are those of the model's adapter,
- * or, without one, of its blocks, which must be float32 in memory that may be written. `dora`: the magnitudes too.
- * Batches have at most max_rows rows of max_length tokens. */
+/* Takes over the model (pn_model_new_trained); borrows the device. The trained weights are those of the model's
+ * adapter, or, without one, of its blocks, which must be float32 in memory that may be written. `dora`: the magnitudes
+ * too. Batches have at most max_rows rows of max_length tokens. */
 pantry_status pn_trainer_new(struct pn_model *model, struct pn_device *device, int max_rows, int max_length,
                              int n_moments, struct pn_trainer **out, struct pantry_error *err);
 void pn_trainer_free(struct pn_trainer *trainer);

@@ -370,8 +370,8 @@ static pn_array losses(struct check *c, uint64_t round)
     int n = round % 2 ? 64 : pick(c, 2, 20), n_vocab = pick(c, 2, 150);
     float *decoded;
     pn_array x = pn_output_rows(g, operand(c, 1, n)), bias = PN_NONE;
-    pn_array w = op_run_weight(&c->o, round % 2 ? PN_TYPE_Q8_0 : PN_TYPE_F32, (const int64_t[]){1, n_vocab, n}, -1, 1,
-                               &decoded);
+    pn_array w =
+        op_run_weight(&c->o, round % 2 ? PN_TYPE_Q8_0 : PN_TYPE_F32, (const int64_t[]){1, n_vocab, n}, -1, 1, &decoded);
     free(decoded);
     if (round % 3 == 1) {
         bias = op_run_weight(&c->o, PN_TYPE_F32, (const int64_t[]){1, 1, n_vocab}, -1, 1, &decoded);
@@ -387,10 +387,10 @@ static const struct {
     const char *name;
     case_fn *make;
     int rounds;
-} cases[] = {{"matmul", products, 20},       {"add and mul", sums, 18},         {"mul_heads", heads, 12},
-             {"act", activations, 30},       {"softcap and clamp", bounds, 16}, {"views and concat", views, 14},
-             {"norms", norms, 18},           {"cutoff", cutoffs, 10},           {"rope and pos_scale", rotations, 16},
-             {"rows", chosen_rows, 8},       {"experts", experts, 24},          {"attend", attentions, 30},
+} cases[] = {{"matmul", products, 20},     {"add and mul", sums, 18},         {"mul_heads", heads, 12},
+             {"act", activations, 30},     {"softcap and clamp", bounds, 16}, {"views and concat", views, 14},
+             {"norms", norms, 18},         {"cutoff", cutoffs, 10},           {"rope and pos_scale", rotations, 16},
+             {"rows", chosen_rows, 8},     {"experts", experts, 24},          {"attend", attentions, 30},
              {"cross_entropy", losses, 20}};
 
 static void gradients_equal_differences(void **state)

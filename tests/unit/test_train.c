@@ -78,13 +78,11 @@ static void names_the_line(void **state)
     (void)state;
     static const struct {
         const char *row, *wanted;
-    } bad[] = {{"{\"text\": \"\\ud800\"}", "x:3: is not JSON"},
-               {"nul", "x:3: is not JSON"},
-               {"{\"text\": null}", "x:3: \"text\" is not a text"},
-               {"{\"messages\": {}}", "x:3: \"messages\" is not a list"},
-               {"{\"messages\": [1]}", "x:3: message 1 has no"},
-               {"{\"prompt\": \"a\"}", "x:3: has neither"},
-               {"{\"messages\": [{\"role\": \"user\"}]}", NULL}};
+    } bad[] = {
+        {"{\"text\": \"\\ud800\"}", "x:3: is not JSON"},     {"nul", "x:3: is not JSON"},
+        {"{\"text\": null}", "x:3: \"text\" is not a text"}, {"{\"messages\": {}}", "x:3: \"messages\" is not a list"},
+        {"{\"messages\": [1]}", "x:3: message 1 has no"},    {"{\"prompt\": \"a\"}", "x:3: has neither"},
+        {"{\"messages\": [{\"role\": \"user\"}]}", NULL}};
     struct pn_train_text how = text_new(false);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct pantry_error err = {0};
@@ -295,14 +293,10 @@ static void rows_equal_references(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reads_three_forms),
-        cmocka_unit_test(names_the_line),
-        cmocka_unit_test(counts_targets_as_mlx_does),
-        cmocka_unit_test(orders_are_permutations),
-        cmocka_unit_test(updates_follow_formulas),
-        cmocka_unit_test(muon_is_orthogonal),
-        cmocka_unit_test(clips_and_schedules),
-        cmocka_unit_test(rows_equal_references),
+        cmocka_unit_test(reads_three_forms),          cmocka_unit_test(names_the_line),
+        cmocka_unit_test(counts_targets_as_mlx_does), cmocka_unit_test(orders_are_permutations),
+        cmocka_unit_test(updates_follow_formulas),    cmocka_unit_test(muon_is_orthogonal),
+        cmocka_unit_test(clips_and_schedules),        cmocka_unit_test(rows_equal_references),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -396,7 +396,8 @@ static void loss(struct back *b)
     pn_cpu_share(b->run, b->worker, pn_cpu_n_rows(b->run, b->step->node), &row, &end);
     if (end <= row)
         return;
-    float *decoded = malloc((2 * (size_t)VOCAB_TILE * (size_t)k + 2 * cells + (size_t)ROWS * (size_t)k) * sizeof(float));
+    float *decoded =
+        malloc((2 * (size_t)VOCAB_TILE * (size_t)k + 2 * cells + (size_t)ROWS * (size_t)k) * sizeof(float));
     if (out_of_memory(b->run, decoded))
         return;
     float *turned = decoded + VOCAB_TILE * k, *z = turned + VOCAB_TILE * k, *slopes = z + cells, *sum = slopes + cells;

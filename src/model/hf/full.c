@@ -159,8 +159,10 @@ static pantry_status settle(const struct pn_weights *w, struct pantry_error *err
     for (size_t i = 0; i < w->hf->tensors.len && !status; i++) {
         struct pn_st_tensor *t = &w->hf->tensors.data[i];
         if (is_written(t) && !(t->n_dims > 1 && is_viewed(w, t)) && !fetch_back(w, &hf, t))
-            status = pn_fail(err, PANTRY_UNSUPPORTED, "%s: tensor %s cannot be trained: its numbers are in another "
-                             "order here; train an adapter", w->path, t->name);
+            status = pn_fail(err, PANTRY_UNSUPPORTED,
+                             "%s: tensor %s cannot be trained: its numbers are in another "
+                             "order here; train an adapter",
+                             w->path, t->name);
     }
     end(&own, &hf);
     return status;

@@ -116,16 +116,15 @@ static pantry_status fuse_pair(struct fuse *f, const struct pn_adapter_pair *p)
 {
     const struct pn_tensor_info *t = pn_weights_tensor(f->weights, p->name);
     const struct pn_weight w =
-        t->places ? *t->places
-                  : pn_weight_plain(t->name, t->type, p->b->n_mat, p->b->n_rows, p->a->n_cols, t->data);
+        t->places ? *t->places : pn_weight_plain(t->name, t->type, p->b->n_mat, p->b->n_rows, p->a->n_cols, t->data);
     pn_type to;
     for (int64_t m = 0; m < w.n_mat; m++)
         for (int64_t r = 0; r < w.n_rows; r++) {
             const unsigned char *at = pn_weight_at(&w, 0, m, r);
             size_t i = find(f, at);
             const struct pn_st_tensor *st = i == SIZE_MAX ? NULL : &f->weights->hf->tensors.data[i];
-            bool plain = st && w.n_planes == 1 && (w.type == PN_TYPE_F32 || w.type == PN_TYPE_F16 ||
-                                                   w.type == PN_TYPE_BF16);
+            bool plain =
+                st && w.n_planes == 1 && (w.type == PN_TYPE_F32 || w.type == PN_TYPE_F16 || w.type == PN_TYPE_BF16);
             if (!plain && !(st && is_affine(&w)))
                 return pn_fail(f->err, PANTRY_UNSUPPORTED,
                                "%s: the change of %s cannot become a part of a weight of type %s in this layout",
@@ -203,8 +202,8 @@ static pantry_status write_files(const struct fuse *f, const char *out)
     }
     pantry_status status = pn_outfile_text(out, "config.json", config, f->err);
     if (!status)
-        status = pn_st_writer_new(path, &(struct pn_st_options){.format = f->weights->hf->mlx ? "mlx" : "pt"},
-                                  &writer, f->err);
+        status = pn_st_writer_new(path, &(struct pn_st_options){.format = f->weights->hf->mlx ? "mlx" : "pt"}, &writer,
+                                  f->err);
     if (!status && !(status = write_all(f, writer, false)) && !(status = pn_st_begin(writer, f->err)) &&
         !(status = write_all(f, writer, true)))
         status = pn_st_finish(writer, f->err);
@@ -223,8 +222,8 @@ static pantry_status fuse_all(struct fuse *f, const char *adapter)
     if (status)
         return status;
     for (size_t i = 0; i < f->adapter->pairs.len; i++)
-        widest = (size_t)f->adapter->pairs.data[i].a->n_cols > widest ? (size_t)f->adapter->pairs.data[i].a->n_cols
-                                                                     : widest;
+        widest =
+            (size_t)f->adapter->pairs.data[i].a->n_cols > widest ? (size_t)f->adapter->pairs.data[i].a->n_cols : widest;
     f->row = malloc(widest * sizeof *f->row);
     f->change = malloc(widest * sizeof *f->change);
     if (!f->row || !f->change)
@@ -242,9 +241,9 @@ pantry_status pn_model_fuse(const char *path, const char *adapter, const char *o
         return status;
     size_t n = f.weights->hf ? f.weights->hf->tensors.len : 0;
     if (!f.weights->hf)
-        status = pn_fail(err, PANTRY_UNSUPPORTED,
-                         "%s: adapters become a part of Hugging Face and MLX directories only, not yet of GGUF files",
-                         path);
+        status =
+            pn_fail(err, PANTRY_UNSUPPORTED,
+                    "%s: adapters become a part of Hugging Face and MLX directories only, not yet of GGUF files", path);
     else if (!(f.results = calloc(n + 1, sizeof *f.results)))
         status = pn_no_memory(err, "a model");
     for (size_t i = 0; i < n && f.results; i++) {

@@ -202,9 +202,9 @@ pantry_status pn_model_open_writable(const char *path, int n_layers, struct pn_w
     if (status)
         return status;
     if (!(*out)->hf)
-        status = pn_fail(err, PANTRY_UNSUPPORTED,
-                         "%s: all weights can be trained in Hugging Face and MLX directories only; train an adapter",
-                         path);
+        status =
+            pn_fail(err, PANTRY_UNSUPPORTED,
+                    "%s: all weights can be trained in Hugging Face and MLX directories only; train an adapter", path);
     for (size_t i = 0; !status && i < (*out)->hf->tensors.len; i++) {
         long layer = pn_hf_layer_of((*out)->hf->tensors.data[i].name);
         layers = layer + 1 > layers ? layer + 1 : layers;

@@ -213,8 +213,7 @@ static void sequence_back(const struct pn_op_args *a, const struct pn_batch_seq 
             for (int64_t i = 0; i < seq->n; i++) {
                 float *out = pn_view_at(a->out, seq->start + i, 0);
                 memset(dq, 0, (size_t)p->dim_k * sizeof *dq);
-                row_back(&t, i, pn_view_at(a->src[5], seq->start + i, h), dk, dv, dq,
-                         sinks ? out + at_sink + h : NULL);
+                row_back(&t, i, pn_view_at(a->src[5], seq->start + i, h), dk, dv, dq, sinks ? out + at_sink + h : NULL);
                 for (int d = 0; d < p->dim_k; d++)
                     out[h * p->dim_k + d] = (float)dq[d];
             }

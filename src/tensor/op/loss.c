@@ -83,8 +83,8 @@ pantry_status pn_ref_cross_entropy(const struct pn_op_args *a, struct pantry_err
     int64_t rows = a->row1 - a->row0;
     float *row = malloc((size_t)w->n_cols * sizeof *row), *bias = b ? pn_ref_weight_row(b, 0) : NULL;
     double *highest = malloc((size_t)(3 * rows + 1) * sizeof *highest);
-    pantry_status status = row && highest && (!b || bias) ? check_targets(a, w->n_rows, err)
-                                                          : pn_no_memory(err, "a loss");
+    pantry_status status =
+        row && highest && (!b || bias) ? check_targets(a, w->n_rows, err) : pn_no_memory(err, "a loss");
     for (int64_t r = 0; r < rows && !status; r++)
         highest[r] = -INFINITY, highest[rows + r] = highest[2 * rows + r] = 0;
     for (int64_t i = 0; i < w->n_rows && !status; i++) {

@@ -51,9 +51,8 @@ pn_array pn_matmul_back(struct pn_graph *g, pn_array dy, pn_array weight)
         return pn_graph_fail(g, PANTRY_INTERNAL, "gradients of %d x %d values do not fit %s", n->n1, n->n2,
                              pn_op_what(g, weight));
     return pn_graph_add(
-        g,
-        (struct pn_node){
-            .op = PN_OP_MATMUL_BACK, .rows = n->rows, .n1 = 1, .n2 = w->n2, .n_src = 2, .src = {dy, weight}});
+        g, (struct pn_node){
+               .op = PN_OP_MATMUL_BACK, .rows = n->rows, .n1 = 1, .n2 = w->n2, .n_src = 2, .src = {dy, weight}});
 }
 
 pn_array pn_outer(struct pn_graph *g, pn_array dy, pn_array x)

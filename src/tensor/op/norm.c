@@ -185,8 +185,7 @@ static pantry_status run_norm_back(const struct pn_op_args *a, bool centred, str
     for (int64_t r = a->row0; r < a->row1; r++)
         for (int h = 0; h < a->node->n1; h++)
             norm_back_row(pn_view_at(a->src[0], r, h), pn_view_at(a->src[1], r, h), pn_view_at(a->out, r, h), n2,
-                          centred, a->node->norm.eps,
-                          weight ? weight + (w->n_cols == n2 ? 0 : (int64_t)h * n2) : NULL);
+                          centred, a->node->norm.eps, weight ? weight + (w->n_cols == n2 ? 0 : (int64_t)h * n2) : NULL);
     free(weight);
     return PANTRY_OK;
 }
@@ -205,9 +204,9 @@ static void back(struct pn_grad *t, pn_array y, pn_array dy, bool centred)
 {
     struct pn_node n = *pn_node(t->g, y);
     if (pn_grad_wants(t, n.src[0]))
-        pn_grad_add(t, n.src[0],
-                    norm_back(t->g, centred ? PN_OP_LAYER_NORM_BACK : PN_OP_RMS_NORM_BACK, n.src[0], dy, n.src[1],
-                              n.norm.eps));
+        pn_grad_add(
+            t, n.src[0],
+            norm_back(t->g, centred ? PN_OP_LAYER_NORM_BACK : PN_OP_RMS_NORM_BACK, n.src[0], dy, n.src[1], n.norm.eps));
     if (pn_grad_wants(t, n.src[1])) {
         pn_array z = centred ? pn_layer_norm(t->g, n.src[0], PN_NONE, PN_NONE, n.norm.eps)
                              : pn_rms_norm(t->g, n.src[0], PN_NONE, n.norm.eps);

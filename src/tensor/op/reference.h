@@ -7,8 +7,8 @@
 
 #define PN_REF_DECLARE_LEAF(name)
 #define PN_REF_DECLARE_VIEW(name)
-#define PN_REF_DECLARE_ROW(name)       pn_op_fn pn_ref_##name;
-#define PN_REF_DECLARE_WIDE(name)      pn_op_fn pn_ref_##name;
+#define PN_REF_DECLARE_ROW(name)                 pn_op_fn pn_ref_##name;
+#define PN_REF_DECLARE_WIDE(name)                pn_op_fn pn_ref_##name;
 #define PN_OP(NAME, name, kind, trait, gradient) PN_REF_DECLARE_##kind(name)
 #include "tensor/op.def"
 #undef PN_OP

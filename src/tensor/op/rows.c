@@ -180,12 +180,9 @@ pn_array pn_rows_back(struct pn_graph *g, pn_array x)
     const struct pn_node *n = pn_node(g, x);
     if (n->rows != PN_ROWS_OUTPUTS && n->rows != PN_ROWS_HIDDEN)
         return pn_graph_fail(g, PANTRY_INTERNAL, "the operand of rows_back must be outputs");
-    return pn_graph_add(g, (struct pn_node){.op = PN_OP_ROWS_BACK,
-                                            .rows = PN_ROWS_TOKENS,
-                                            .n1 = n->n1,
-                                            .n2 = n->n2,
-                                            .n_src = 1,
-                                            .src = {x}});
+    return pn_graph_add(
+        g, (struct pn_node){
+               .op = PN_OP_ROWS_BACK, .rows = PN_ROWS_TOKENS, .n1 = n->n1, .n2 = n->n2, .n_src = 1, .src = {x}});
 }
 
 pantry_status pn_ref_rows_back(const struct pn_op_args *a, struct pantry_error *err)
