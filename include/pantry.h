@@ -335,6 +335,69 @@ struct pantry_convert_result {
 PANTRY_API pantry_status pantry_convert(const char *in, const char *out, const struct pantry_convert_options *options,
                                         struct pantry_convert_result *result, struct pantry_error *error);
 
+/* ---- fine-tuning ---- */
+
+enum pantry_tune_event_kind {
+    PANTRY_TUNE_STEP,       /* an iteration is done */
+    PANTRY_TUNE_VALIDATION, /* all validation data has been read */
+    PANTRY_TUNE_SAVED       /* the adapter and the state are on disk */
+};
+
+/* The library makes it, and may append members. */
+struct pantry_tune_event {
+    enum pantry_tune_event_kind kind;
+    int iter, n_iters; /* iterations done, and in all */
+    double loss;       /* mean cross-entropy of the batch before its update, or of the validation data */
+    float learning_rate;
+    int64_t tokens;  /* targets that counted */
+    int64_t n_cut;   /* rows that were longer than max_length so far */
+    double seconds;  /* since the start */
+    uint64_t memory; /* bytes of arrays, gradients and moments */
+};
+/* Returns false to stop: the call then returns PANTRY_CANCELLED. */
+typedef bool pantry_tune_callback(void *user, const struct pantry_tune_event *event);
+
+struct pantry_tune_options {
+    size_t size;
+    const char *data;         /* a file of JSON Lines, or a folder with train.jsonl and perhaps valid.jsonl */
+    const char *valid;        /* a file for validation; NULL: valid.jsonl beside the data, if it is there */
+    const char *adapter_path; /* the folder for the results; it is created */
+    const char
+        *resume_adapter;   /* adapters.safetensors of a first adapter, with adapter_config.json beside it; NULL: new */
+    const char *kind;      /* "lora", "dora" or "full" */
+    const char *optimizer; /* "adam", "adamw", "sgd" or "muon" */
+    const char *schedule;  /* of the learning rate: "constant", "cosine" or "linear" */
+    const char *keys;      /* of a new adapter: paths of layers in a block, separated by commas; NULL: all */
+    float learning_rate, end_rate, clip, scale;
+    int iters, batch_size, max_length, accumulation, warmup, rank, n_layers; /* n_layers -1: all, else the last ones */
+    int eval_every, val_batches, patience, save_every;                       /* 0: at the end; all; never; at the end */
+    bool mask_prompt, given_order, resume;
+    uint64_t seed;
+    const char *device, *isa;
+    int n_threads;
+    pantry_tune_callback *callback;
+    void *user;
+};
+
+PANTRY_API void pantry_tune_options_init(struct pantry_tune_options *options, size_t size);
+static inline struct pantry_tune_options pantry_tune_options_default(void)
+{
+    struct pantry_tune_options o;
+    pantry_tune_options_init(&o, sizeof o);
+    return o;
+}
+
+/* Trains an adapter of a model on a data set and writes it as mlx_lm does. With `resume` it goes on where an
+ * interrupted call with the same options last saved. PANTRY_FORMAT: an error in the data names file and line. */
+PANTRY_API pantry_status pantry_tune(const char *model, const struct pantry_tune_options *options,
+                                     struct pantry_error *error);
+
+/* Writes a Hugging Face or MLX directory to `out`, a folder, in which the adapter is a part of the model's weights.
+ * Changed weights keep their plain type; those of MLX's affine types become float16. PANTRY_UNSUPPORTED: the model is a
+ * GGUF file, or has a weight in another quantized type. */
+PANTRY_API pantry_status pantry_fuse(const char *model, const char *adapter, const char *out,
+                                     struct pantry_error *error);
+
 /* ---- measuring on a text ---- */
 
 /* A text is cut into windows of n_context tokens, as llama.cpp does; each is read with an empty context, its first

@@ -140,6 +140,24 @@ void pantry_convert_options_init(struct pantry_convert_options *o, size_t size)
     init(o, size, &own, sizeof own);
 }
 
+void pantry_tune_options_init(struct pantry_tune_options *o, size_t size)
+{
+    struct pantry_tune_options own = {.adapter_path = "adapters",
+                                      .kind = "lora",
+                                      .optimizer = "adam",
+                                      .schedule = "constant",
+                                      .learning_rate = 1e-5f,
+                                      .scale = 20,
+                                      .iters = 1000,
+                                      .batch_size = 4,
+                                      .max_length = 2048,
+                                      .accumulation = 1,
+                                      .rank = 8,
+                                      .n_layers = 16,
+                                      .save_every = 100};
+    init(o, size, &own, sizeof own);
+}
+
 void pantry_eval_options_init(struct pantry_eval_options *o, size_t size)
 {
     struct pantry_eval_options own = {0};

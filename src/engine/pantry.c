@@ -98,7 +98,7 @@ static pantry_status load(const char *path, const struct pantry_model_options *o
     struct pn_model *model;
     struct pn_split split;
     pantry_status status = take_cache(o, m, err);
-    if (status || (status = pn_model_open(path, &weights, err)))
+    if (status || (status = pn_model_open_adapted(path, o->adapters, &weights, err)))
         return status;
     if (weights->hf && (status = take_directory(weights, m, err)))
         return status;

@@ -250,3 +250,37 @@ const struct pn_st_tensor *pn_hfdir_tensor(const struct pn_hfdir *hf, const char
     size_t at = pn_name_index_find(hf->index, name);
     return at == SIZE_MAX ? NULL : &hf->tensors.data[at];
 }
+
+/* ---- changes ---- */
+
+static bool alike(const struct pn_st_tensor *a, const struct pn_st_tensor *b)
+{
+    return a->n_dims == b->n_dims && memcmp(a->shape, b->shape, (size_t)a->n_dims * sizeof *a->shape) == 0;
+}
+
+pantry_status pn_hfdir_replace(struct pn_weights *w, const char *path, struct pantry_error *err)
+{
+    struct pn_st_tensors changes = {0};
+    struct pn_map *maps = realloc(w->maps, (w->n_maps + 1) * sizeof *maps);
+    if (!maps)
+        return pn_no_memory(err, path);
+    w->maps = maps;
+    maps[w->n_maps] = (struct pn_map){0};
+    pantry_status status = pn_map_open(&maps[w->n_maps], path, err);
+    if (status)
+        return status;
+    w->n_maps++;
+    status = pn_safetensors_read(&maps[w->n_maps - 1], w->n_maps - 1, path, &w->arena, &changes, NULL, err);
+    for (size_t i = 0; i < changes.len && !status; i++) {
+        struct pn_st_tensor *t = (struct pn_st_tensor *)(uintptr_t)pn_hfdir_tensor(w->hf, changes.data[i].name);
+        if (!t)
+            status = pn_fail(err, PANTRY_FORMAT, "%s: changes tensor %s, which the model does not have", path,
+                             changes.data[i].name);
+        else if (!alike(t, &changes.data[i]))
+            status = pn_fail(err, PANTRY_FORMAT, "%s: tensor %s has another shape than the model's", path, t->name);
+        else
+            *t = changes.data[i];
+    }
+    free(changes.data);
+    return status;
+}

@@ -30,6 +30,10 @@ void pn_hfdir_free(struct pn_hfdir *hf);
 /* NULL when there is none. */
 const struct pn_st_tensor *pn_hfdir_tensor(const struct pn_hfdir *hf, const char *name);
 
+/* Maps another safetensors file and takes its tensors in place of those of the same names, which must be there and have
+ * the same shapes. */
+pantry_status pn_hfdir_replace(struct pn_weights *w, const char *path, struct pantry_error *err);
+
 /* Reads a file of JSON beside others: PANTRY_NOT_FOUND, and an untouched `err`, if it does not exist. */
 pantry_status pn_hfdir_json(const char *dir, const char *name, json_t **out, struct pantry_error *err);
 

@@ -71,3 +71,22 @@ void pn_outfile_free(struct pn_outfile *f, bool remove)
     free(f->partial);
     *f = (struct pn_outfile){.fd = -1};
 }
+
+pantry_status pn_outfile_bytes(const char *folder, const char *name, const void *bytes, size_t n,
+                               struct pantry_error *err)
+{
+    struct pn_outfile file = {.fd = -1};
+    struct pn_buf path = {0};
+    pn_buf_printf(&path, "%s/%s", folder, name);
+    pantry_status status =
+        pn_outfile_name(&file, pn_buf_take(&path), NULL) ? pn_outfile_open(&file, err) : pn_no_memory(err, name);
+    if (!status && !(status = pn_outfile_write(&file, bytes, n, err)) && !(status = pn_outfile_sync(&file, err)))
+        status = pn_outfile_rename(&file, err);
+    pn_outfile_free(&file, true);
+    return status;
+}
+
+pantry_status pn_outfile_text(const char *folder, const char *name, const char *text, struct pantry_error *err)
+{
+    return pn_outfile_bytes(folder, name, text, strlen(text), err);
+}

@@ -29,4 +29,9 @@ pantry_status pn_outfile_error(const struct pn_outfile *file, struct pantry_erro
 /* Closes the file; `remove`: without its partial file. */
 void pn_outfile_free(struct pn_outfile *file, bool remove);
 
+/* Writes a file FOLDER/NAME, complete or not at all. */
+pantry_status pn_outfile_bytes(const char *folder, const char *name, const void *bytes, size_t n,
+                               struct pantry_error *err);
+pantry_status pn_outfile_text(const char *folder, const char *name, const char *text, struct pantry_error *err);
+
 #endif

@@ -103,8 +103,56 @@ static pantry_status read_gguf(struct pn_adapter *adapter, const struct pn_weigh
     return status;
 }
 
-pantry_status pn_adapter_open(const char *path, float scale, const struct pn_weights *base, struct pn_adapter **out,
-                              struct pantry_error *err)
+/* Magnitudes as vectors that the trainer changes. */
+static pantry_status make_trained(struct pn_adapter *adapter, struct pantry_error *err)
+{
+    for (size_t i = 0; i < adapter->pairs.len; i++) {
+        struct pn_adapter_pair *p = &adapter->pairs.data[i];
+        struct pn_weight *m = p->magnitude ? pn_adapter_weight(adapter, 1, 1, p->b->n_rows) : NULL;
+        struct pn_weight *inverse = m ? pn_adapter_weight(adapter, 1, 1, p->b->n_rows) : NULL;
+        if (!p->magnitude)
+            continue;
+        if (!inverse)
+            return pn_no_memory(err, "an adapter");
+        if (p->b->n_mat > 1)
+            return pn_fail(err, PANTRY_UNSUPPORTED, "%s: a DoRA of experts (%s) is not supported", adapter->path,
+                           p->name);
+        memcpy((float *)(uintptr_t)m->plane[0].data, p->magnitude, (size_t)p->b->n_rows * sizeof(float));
+        p->trained_magnitude = m;
+        p->inverse = inverse;
+    }
+    return PANTRY_OK;
+}
+
+pantry_status pn_adapter_refresh(const struct pn_adapter_pair *p, const struct pn_weights *base,
+                                 struct pantry_error *err)
+{
+    const struct pn_tensor_info *t = pn_weights_tensor(base, p->name);
+    const struct pn_weight w =
+        t->places ? *t->places : pn_weight_plain(t->name, t->type, 1, p->b->n_rows, p->a->n_cols, t->data);
+    float *inverse = (float *)(uintptr_t)p->inverse->plane[0].data;
+    float *row = malloc((size_t)p->a->n_cols * sizeof *row);
+    if (!row)
+        return pn_no_memory(err, "an adapter");
+    for (int64_t r = 0; r < p->b->n_rows; r++) {
+        double sum = 0;
+        const float *of_b = pn_weight_floats(p->b, 0, r);
+        pn_weight_decode(&w, 0, r, 0, w.n_cols, row);
+        for (int64_t k = 0; k < p->a->n_rows; k++) {
+            const float *of_a = pn_weight_floats(p->a, 0, k);
+            for (int64_t i = 0; i < p->a->n_cols; i++)
+                row[i] += p->scale * of_b[k] * of_a[i];
+        }
+        for (int64_t i = 0; i < p->a->n_cols; i++)
+            sum += (double)row[i] * (double)row[i];
+        inverse[r] = sum > 0 ? (float)(1 / sqrt(sum)) : 0;
+    }
+    free(row);
+    return PANTRY_OK;
+}
+
+static pantry_status open_any(const char *path, float scale, bool trains, const struct pn_weights *base,
+                              struct pn_adapter **out, struct pantry_error *err)
 {
     struct stat st;
     *out = NULL;
@@ -116,16 +164,54 @@ pantry_status pn_adapter_open(const char *path, float scale, const struct pn_wei
     const char *slash = strrchr(path, '/');
     bool in_folder = n > 12 && strcmp(path + n - 12, ".safetensors") == 0;
     bool is_folder = stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+    adapter->trains = trains;
     if (in_folder)
         adapter->path = pn_arena_copy(&adapter->arena, slash ? path : ".", slash ? (size_t)(slash - path) : 1);
     else
         adapter->path = pn_arena_copy(&adapter->arena, path, n);
     if (!adapter->path)
         status = pn_no_memory(err, path);
+    else if (trains && !in_folder && !is_folder)
+        status = pn_fail(err, PANTRY_UNSUPPORTED, "%s: only adapters in a folder can be trained further", path);
     else
         status = (in_folder || is_folder ? pn_hf_adapter_read : read_gguf)(adapter, base, scale, err);
     if (!status)
         status = check(adapter, base, err);
+    if (!status && trains)
+        status = make_trained(adapter, err);
+    if (status)
+        pn_adapter_free(adapter);
+    else
+        *out = adapter;
+    return status;
+}
+
+pantry_status pn_adapter_open(const char *path, float scale, const struct pn_weights *base, struct pn_adapter **out,
+                              struct pantry_error *err)
+{
+    return open_any(path, scale, false, base, out, err);
+}
+
+pantry_status pn_adapter_open_trained(const char *path, const struct pn_weights *base, struct pn_adapter **out,
+                                      struct pantry_error *err)
+{
+    return open_any(path, 1, true, base, out, err);
+}
+
+pantry_status pn_adapter_new_trained(const struct pn_adapter_spec *spec, const struct pn_weights *base,
+                                     struct pn_adapter **out, struct pantry_error *err)
+{
+    *out = NULL;
+    struct pn_adapter *adapter = calloc(1, sizeof *adapter);
+    if (!adapter)
+        return pn_no_memory(err, "an adapter");
+    adapter->path = "the new adapter";
+    adapter->trains = true;
+    pantry_status status = pn_hf_adapter_make(adapter, spec, base, err);
+    if (!status)
+        status = check(adapter, base, err);
+    if (!status)
+        status = make_trained(adapter, err);
     if (status)
         pn_adapter_free(adapter);
     else

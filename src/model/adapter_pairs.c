@@ -30,7 +30,7 @@ pantry_status pn_adapter_add(struct pn_adapter *adapter, const char *name, const
 {
     struct pn_adapter_pair *pair = (struct pn_adapter_pair *)(uintptr_t)pn_adapter_find(adapter, name);
     if (!pair) {
-        struct pn_adapter_pair fresh = {.name = pn_arena_copy(&adapter->arena, name, strlen(name))};
+        struct pn_adapter_pair fresh = {.name = pn_arena_copy(&adapter->arena, name, strlen(name)), .scale = 1};
         if (!fresh.name || !pn_vec_push(&adapter->pairs, fresh))
             return pn_no_memory(err, "an adapter");
         pair = &adapter->pairs.data[adapter->pairs.len - 1];
@@ -43,10 +43,22 @@ pantry_status pn_adapter_add(struct pn_adapter *adapter, const char *name, const
     return PANTRY_OK;
 }
 
+struct pn_adapter_module *pn_adapter_module(struct pn_adapter *adapter, const char *name)
+{
+    for (size_t i = 0; i < adapter->modules.len; i++)
+        if (strcmp(adapter->modules.data[i].name, name) == 0)
+            return &adapter->modules.data[i];
+    struct pn_adapter_module fresh = {.name = pn_arena_copy(&adapter->arena, name, strlen(name)), .n_mat = 1};
+    if (!fresh.name || !pn_vec_push(&adapter->modules, fresh))
+        return NULL;
+    return &adapter->modules.data[adapter->modules.len - 1];
+}
+
 void pn_adapter_free(struct pn_adapter *adapter)
 {
     if (!adapter)
         return;
+    free(adapter->modules.data);
     free(adapter->pairs.data);
     pn_arena_free(&adapter->arena);
     free(adapter);

@@ -74,6 +74,17 @@ pn_array pn_builder_temperature(struct pn_builder *b, int layer, pn_array q)
     return pn_pos_scale(b->graph, q, hp->temperature_scale, hp->temperature_length, hp->temperature_offset);
 }
 
+/* While a model is trained, sequences are whole in the batch, and the cache is not used. */
+static pn_array attend_to_batch(struct pn_builder *b, int layer, pn_array q, pn_array written, pn_array sinks,
+                                const struct pn_attention_params *params)
+{
+    pn_array k = pn_node(b->graph, written)->src[0], v = pn_node(b->graph, written)->src[1];
+    pn_array bias = b->hp->rel_buckets ? pn_builder_position_bias(b, layer) : PN_NONE;
+    if (params->value_in_key)
+        v = pn_slice(b->graph, k, 0, params->dim_v);
+    return pn_attend(b->graph, q, k, v, sinks, bias, params); /* (tokens, n_head, dim_v) */
+}
+
 /* Attention over the keys and values that `written` writes. */
 static pn_array attend_to(struct pn_builder *b, int layer, pn_array q, pn_array written, float scale)
 {
@@ -90,6 +101,8 @@ static pn_array attend_to(struct pn_builder *b, int layer, pn_array q, pn_array 
     pn_array sinks = PN_NONE;
     if (pn_builder_has(b, layer, "attn_sinks", "weight"))
         sinks = pn_builder_vector(b, layer, "attn_sinks", "weight", 0, hp->layers[layer].n_head);
+    if (b->trains)
+        return attend_to_batch(b, layer, q, written, sinks, &params);
     if (hp->rel_buckets)
         return pn_attention_bias(b->graph, q, written, pn_builder_position_bias(b, layer), &params);
     return pn_attention(b->graph, q, written, sinks, &params); /* (tokens, n_head, dim_v) */

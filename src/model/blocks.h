@@ -6,6 +6,7 @@
 #include "model/adapter.h"
 #include "model/arch.h"
 #include "model/hparams.h"
+#include "tensor/grad.h"
 #include "tensor/op.h"
 
 struct pn_cache_shape {
@@ -41,6 +42,7 @@ struct pn_builder {
     struct pn_tensor_leaf *tensors;   /* (tensors) */
     struct pn_adapter *const *adapters;
     int n_adapters;
+    bool trains; /* attention over the batch's own keys, whose gradients are known */
 };
 
 /* ---- weights by name ---- */
@@ -118,6 +120,8 @@ pn_array pn_builder_attend_keys(struct pn_builder *b, int layer, pn_array q, pn_
  */
 pn_array pn_model_states(struct pn_builder *b);
 pn_array pn_model_logits(struct pn_builder *b, pn_array states);
+/* ... -> (outputs, 1, 2): see pn_cross_entropy; targets: (outputs, 1, 1) */
+pn_array pn_model_loss(struct pn_builder *b, pn_array states, pn_array targets);
 
 /* encoder.c: states (outputs, n_embd) -> embeddings (sequences, n), after the model's dense layers if any. */
 pn_array pn_model_embedding(struct pn_builder *b, pn_array states);

@@ -290,6 +290,19 @@ static pn_array adapter_leaf(struct pn_builder *b, const struct pn_weight *w, in
     return pn_weight_leaf(b->graph, part);
 }
 
+/* Values first .. first + n - 1 of a vector of an adapter. */
+static pn_array adapter_vector(struct pn_builder *b, const struct pn_weight *w, int64_t first, int64_t n)
+{
+    struct pn_weight *part = keep(b, *w);
+    if (!part)
+        return PN_NONE;
+    part->n_cols = n;
+    part->plane[0].data = (const float *)w->plane[0].data + first;
+    if (n < w->n_cols)
+        part->whole = w;
+    return pn_weight_leaf(b->graph, part);
+}
+
 /* m / |W + B A| for rows first .. first + n - 1: the lengths of the rows of the changed weight become m. */
 static pn_array magnitudes(struct pn_builder *b, const struct pn_tensor_info *t, const struct pn_adapter_pair *p,
                            int64_t first, int64_t n)
@@ -332,8 +345,13 @@ static pn_array adapted(struct pn_builder *b, const struct pn_tensor_info *t, pn
             return pn_graph_fail(b->graph, PANTRY_UNSUPPORTED,
                                  "a DoRA must come before other adapters that change tensor %s", t->name);
         pn_array low = pn_matmul(b->graph, x, adapter_leaf(b, p->a, 0, p->a->n_rows)); /* (rows, rank) */
+        if (p->scale != 1)
+            low = pn_scale(b->graph, low, p->scale, 0);
         y = pn_add(b->graph, y, pn_matmul(b->graph, low, adapter_leaf(b, p->b, first, n)));
-        if (p->magnitude)
+        if (p->trained_magnitude)
+            y = pn_mul(b->graph, pn_mul(b->graph, y, adapter_vector(b, p->inverse, first, n)),
+                       adapter_vector(b, p->trained_magnitude, first, n));
+        else if (p->magnitude)
             y = pn_mul(b->graph, y, magnitudes(b, t, p, first, n));
     }
     return y;
@@ -350,6 +368,8 @@ pn_array pn_builder_adapt_each(struct pn_builder *b, int layer, const char *name
         if (p->magnitude)
             return pn_graph_fail(b->graph, PANTRY_UNSUPPORTED, "a DoRA of experts (%s) is not supported", t->name);
         pn_array low = pn_matmul_each(b->graph, x, adapter_leaf(b, p->a, 0, p->a->n_rows), route);
+        if (p->scale != 1)
+            low = pn_scale(b->graph, low, p->scale, 0);
         y = pn_add(b->graph, y,
                    pn_matmul_each(b->graph, low, adapter_leaf(b, p->b, first, n ? n : p->b->n_rows), route));
     }

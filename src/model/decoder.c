@@ -158,6 +158,19 @@ pn_array pn_model_logits(struct pn_builder *b, pn_array x) /* (outputs, n_embd) 
     return logits;
 }
 
+pn_array pn_model_loss(struct pn_builder *b, pn_array x, pn_array targets)
+{
+    const struct pn_hparams *hp = b->hp;
+    bool tied = b->arch->logits.tied || !pn_weights_tensor(b->weights, "output.weight");
+    const char *name = tied ? "token_embd" : "output";
+    float factor = 1, softcap = b->arch->logits.softcap && hp->final_softcap > 0 ? hp->final_softcap : 0;
+    if (b->arch->logits.scaling != PN_LOGITS_UNSCALED && hp->logit_scale != 0)
+        factor = b->arch->logits.scaling == PN_LOGITS_TIMES_SCALE ? hp->logit_scale : 1 / hp->logit_scale;
+    x = pn_builder_scaled(b, -1, name, "scale", x); /* of the weight: the bias, which is added after it, stays */
+    pn_array bias = pn_builder_optional(b, -1, name, "bias");
+    return pn_cross_entropy(b->graph, x, pn_builder_weight(b, -1, name), bias, targets, factor, softcap);
+}
+
 pn_array pn_model_states(struct pn_builder *b)
 {
     char context[32];

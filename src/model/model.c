@@ -2,6 +2,7 @@
 #include "model/model.h"
 
 #include "model/complete.h"
+#include "model/hf/hf.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -91,6 +92,24 @@ static pantry_status build_graph(struct pn_model *model, struct pantry_error *er
     return status;
 }
 
+static pantry_status build_loss(struct pn_model *model, struct pantry_error *err)
+{
+    struct pn_builder builder;
+    pantry_status status = make_builder(model, &builder, err);
+    if (status)
+        return status;
+    builder.trains = true;
+    for (int i = 0; i < PN_N_RESULTS; i++)
+        model->results[i] = PN_NONE;
+    pn_array states = pn_model_states(&builder);
+    model->targets = pn_input(&model->graph, "targets", PN_ROWS_OUTPUTS, 1, 1);
+    model->loss = pn_model_loss(&builder, states, model->targets);
+    model->graph.context = NULL;
+    if ((status = pn_graph_status(&model->graph, err)))
+        pn_fail_prefix(err, "%s", model->weights->path);
+    return status;
+}
+
 /* "PATH=SCALE": a number after the last '='. */
 static pantry_status open_adapter(struct pn_model *model, const char *text, struct pantry_error *err)
 {
@@ -104,6 +123,8 @@ static pantry_status open_adapter(struct pn_model *model, const char *text, stru
     char *path = pn_arena_copy(&model->arena, text, n);
     if (!path)
         return pn_no_memory(err, "an adapter");
+    if (model->weights->hf && pn_adapter_is_full(path)) /* its weights were opened in place of the base's */
+        return PANTRY_OK;
     pantry_status status =
         pn_adapter_open(path, scaled ? scale : 1, model->weights, &model->adapters[model->n_adapters], err);
     model->n_adapters += !status;
@@ -154,6 +175,44 @@ pantry_status pn_model_new_adapted(struct pn_weights *weights, const struct pn_r
     count(model);
     *out = model;
     return PANTRY_OK;
+}
+
+pantry_status pn_model_new_trained(struct pn_weights *weights, struct pn_adapter *adapter, struct pn_model **out,
+                                   struct pantry_error *err)
+{
+    pantry_status status = PANTRY_OK;
+    *out = NULL;
+    struct pn_model *model = calloc(1, sizeof *model);
+    if (!model) {
+        pn_adapter_free(adapter);
+        pn_weights_close(weights);
+        return pn_no_memory(err, "a model");
+    }
+    model->weights = weights;
+    pn_graph_init(&model->graph);
+    model->adapters = pn_arena_array(&model->arena, 1, sizeof(struct pn_adapter *));
+    if (!model->adapters) {
+        pn_adapter_free(adapter);
+        status = pn_no_memory(err, "a model");
+    } else if (adapter) {
+        model->adapters[model->n_adapters++] = adapter;
+    }
+    if (status || (status = pn_model_arch(weights, &model->arch, err)) ||
+        (status = pn_hparams_read(weights, &model->arch, &model->arena, &model->hp, err)))
+        goto fail;
+    if (model->arch.encoder) {
+        status =
+            pn_fail(err, PANTRY_UNSUPPORTED, "%s: an encoder cannot be trained as a language model", weights->path);
+        goto fail;
+    }
+    if ((status = build_loss(model, err)))
+        goto fail;
+    count(model);
+    *out = model;
+    return PANTRY_OK;
+fail:
+    pn_model_free(model);
+    return status;
 }
 
 void pn_model_free(struct pn_model *model)

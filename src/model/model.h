@@ -28,6 +28,7 @@ struct pn_model {
     size_t n_state;                /* floats of recurrent state that a sequence has */
     uint64_t n_params, size_bytes; /* of all tensors */
     uint64_t step_bytes;           /* weight bytes that a step of one token reads */
+    pn_array targets, loss;        /* while it is trained: (outputs, 1, 1) and (outputs, 1, 2), see pn_cross_entropy */
 };
 
 /* Takes ownership of the weights (also on failure), applies the user's rotation settings, and builds the graph. */
@@ -36,6 +37,10 @@ pantry_status pn_model_new(struct pn_weights *weights, const struct pn_rope_over
 /* The same with adapters: "PATH" or "PATH=SCALE" each, ended by NULL; NULL: none. */
 pantry_status pn_model_new_adapted(struct pn_weights *weights, const struct pn_rope_override *rope,
                                    const char *const *adapters, struct pn_model **out, struct pantry_error *err);
+/* A model for training: its graph ends in the loss of targets, and it has no results. Takes over the adapter (NULL:
+ * none) too. */
+pantry_status pn_model_new_trained(struct pn_weights *weights, struct pn_adapter *adapter, struct pn_model **out,
+                                   struct pantry_error *err);
 void pn_model_free(struct pn_model *model);
 
 /* The architecture that a file names, or an error that lists the known ones. */

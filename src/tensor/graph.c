@@ -8,7 +8,7 @@ static const struct {
     enum pn_op_kind kind;
     enum pn_op_trait trait;
 } ops[PN_OP_COUNT] = {
-#define PN_OP(NAME, name, kind, trait) [PN_OP_##NAME] = {#name, PN_KIND_##kind, PN_TRAIT_##trait},
+#define PN_OP(NAME, name, kind, trait, gradient) [PN_OP_##NAME] = {#name, PN_KIND_##kind, PN_TRAIT_##trait},
 #include "tensor/op.def"
 #undef PN_OP
 };
@@ -20,7 +20,8 @@ const char *pn_op_name(enum pn_op op)
 
 const char *pn_rows_name(enum pn_rows rows)
 {
-    static const char *const names[PN_ROWS_COUNT] = {"weights", "tokens", "outputs", "hidden states", "sequences"};
+    static const char *const names[PN_ROWS_COUNT] = {"weights",       "tokens",    "outputs",
+                                                     "hidden states", "sequences", "whole steps"};
     return names[rows];
 }
 

@@ -19,7 +19,7 @@ typedef int32_t pn_array;
 #define PN_NONE ((pn_array)-1)
 
 enum pn_op {
-#define PN_OP(NAME, name, kind, trait) PN_OP_##NAME,
+#define PN_OP(NAME, name, kind, trait, gradient) PN_OP_##NAME,
 #include "tensor/op.def"
 #undef PN_OP
     PN_OP_COUNT
@@ -36,6 +36,7 @@ enum pn_rows {
     PN_ROWS_OUTPUTS, /* tokens with requested logits */
     PN_ROWS_HIDDEN,  /* tokens with requested hidden states */
     PN_ROWS_SEQS,    /* one per sequence */
+    PN_ROWS_ONE,     /* one for the whole step: the gradient of a weight */
     PN_ROWS_COUNT
 };
 
@@ -111,7 +112,7 @@ struct pn_node {
         } norm;
         struct {
             float factor, offset;
-        } scale; /* SCALE: x * factor + offset; SOFTCAP: factor tanh(x / factor) */
+        } scale; /* SCALE: x * factor + offset; SOFTCAP: factor tanh(x / factor); CROSS_ENTROPY: see grad.h */
         enum pn_act_fn fn;
         struct {
             int n_short;     /* the longest context that uses the first of two frequency sets */
@@ -128,7 +129,7 @@ struct pn_node {
         } pos;
         struct pn_route_params route;
         struct pn_recurrent_params recurrent;
-        struct pn_attention_params attn; /* also CACHE_WRITE: cache, dims */
+        struct pn_attention_params attn; /* also CACHE_WRITE: cache, dims; ATTEND */
         struct {
             int32_t offset;
             int64_t stride0, stride1; /* floats; 0: of the operand */
@@ -157,7 +158,8 @@ pn_array pn_graph_add(struct pn_graph *g, struct pn_node node);
 /* The number of rows of that kind in a step. */
 static inline int64_t pn_batch_n_rows(const struct pn_batch *b, enum pn_rows rows)
 {
-    return rows == PN_ROWS_SEQS      ? b->n_seqs
+    return rows == PN_ROWS_ONE       ? 1
+           : rows == PN_ROWS_SEQS    ? b->n_seqs
            : rows == PN_ROWS_OUTPUTS ? b->n_outputs
            : rows == PN_ROWS_HIDDEN  ? b->n_hidden
                                      : b->n_tokens;

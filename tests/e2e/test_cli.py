@@ -23,7 +23,7 @@ from terminal import Terminal  # noqa: E402
 PANTRY = os.path.abspath(os.environ.get("PANTRY", os.path.join(ROOT, "build", "pantry")))
 COMMANDS = (
     "run serve ps top stop launch config key generate list pull push search import create cp rm prune doctor"
-    " convert quantize imatrix eval show fit bench synth embed rank decide tokenize template parse grammar logits check help version"
+    " convert tune fuse quantize imatrix eval show fit bench synth embed rank decide tokenize template parse grammar logits check help version"
 ).split()
 
 

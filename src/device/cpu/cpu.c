@@ -133,8 +133,10 @@ static void run_wide(struct pn_cpu_run *run, int phase, int worker)
         write_cache(run, f->step, worker);
     else if (is_each(f))
         pn_cpu_each_run(run, phase, worker);
-    else
+    else if (pn_op_trait(f->step->node->op) == PN_TRAIT_RECURRENT)
         pn_cpu_recurrent_run(run, phase, worker);
+    else
+        pn_cpu_back_run(run, phase, worker);
 }
 
 static void run_worker(void *context, int worker)

@@ -42,6 +42,10 @@ void pn_cpu_attention_run(struct pn_cpu_run *run, int phase, int worker);
 
 void pn_cpu_recurrent_run(struct pn_cpu_run *run, int phase, int worker);
 
+/* ---- back.c: the wide operations of training ---- */
+
+void pn_cpu_back_run(struct pn_cpu_run *run, int phase, int worker);
+
 /* Where a product reads the rows of a matrix from `row` on. */
 static inline const struct pn_matmul_planes *pn_cpu_planes(const struct pn_weight *w, int64_t mat, int64_t row,
                                                            struct pn_matmul_planes *out)

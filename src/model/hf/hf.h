@@ -15,6 +15,26 @@
 pantry_status pn_model_open(const char *path, struct pn_weights **out, struct pantry_error *err);
 pantry_status pn_model_inspect(const char *path, struct pn_weights **out, struct pantry_error *err);
 
+/* The same with the adapters of a load, as in pn_model_new_adapted: fully tuned weights (fine_tune_type "full") replace
+ * those of the directory. */
+pantry_status pn_model_open_adapted(const char *path, const char *const *adapters, struct pn_weights **out,
+                                    struct pantry_error *err);
+
+/* A directory whose plain weights of the last n_layers blocks (-1: all) are float32 in memory that may be written. */
+pantry_status pn_model_open_writable(const char *path, int n_layers, struct pn_weights **out, struct pantry_error *err);
+/* Whether the numbers of a base tensor are in such memory. */
+bool pn_model_is_writable(const struct pn_weights *weights, const struct pn_tensor_info *t);
+/* Writes these weights as they are now, by the directory's own names, to FOLDER/adapters.safetensors, and
+ * adapter_config.json with the text `config`. */
+pantry_status pn_model_save_written(const struct pn_weights *weights, const char *folder, const char *config,
+                                    struct pantry_error *err);
+/* True for a folder (or a safetensors file in one) with fully tuned weights. */
+bool pn_adapter_is_full(const char *path);
+
+/* Writes a directory in which the adapter at `adapter` is part of the weights: model.safetensors and config.json.
+ * Changed weights keep a plain type; those of MLX's affine types become float16. */
+pantry_status pn_model_fuse(const char *path, const char *adapter, const char *out, struct pantry_error *err);
+
 /* ---- inside model/hf ---- */
 
 /* What happens to a tensor's numbers on the way. */
@@ -95,6 +115,16 @@ struct pn_hf {
     } meta;
 };
 
+/* ---- full.c ---- */
+
+/* Replaces tensors of a directory that is not yet translated by fully tuned ones, for each of the adapters that has
+ * such. */
+pantry_status pn_hf_replace(struct pn_weights *w, const char *const *adapters, struct pantry_error *err);
+/* Copies the tensors of the blocks from first_layer on, as float32, before they are translated. */
+pantry_status pn_hf_make_writable(struct pn_weights *w, int first_layer, struct pantry_error *err);
+/* After translating: whether all of them can be written back. */
+pantry_status pn_hf_check_writable(const struct pn_weights *w, struct pantry_error *err);
+
 /* ---- values.c ---- */
 
 /* Records the first failure. */
@@ -163,6 +193,10 @@ struct pn_hf_target {
 };
 /* At most n targets; fails if there is none. */
 int pn_hf_targets(struct pn_hf *hf, const char *module, struct pn_hf_target *out, int n);
+/* Where a tensor of the directory goes, whatever its last part; 0 if there is no place, or it is one of a stack. */
+int pn_hf_places(struct pn_hf *hf, const struct pn_st_tensor *t, struct pn_hf_target *out, int n);
+/* The number of the block that a tensor belongs to; -1: none. */
+long pn_hf_layer_of(const char *name);
 /* Keeps or reorders rows as a rule does. */
 void pn_hf_change_rows(struct pn_hf *hf, struct pn_hf_matrix *m, enum pn_hf_change change);
 /* All tensors of the model. */

@@ -560,6 +560,27 @@ int pn_hf_targets(struct pn_hf *hf, const char *module, struct pn_hf_target *out
     return hf->status ? 0 : count;
 }
 
+int pn_hf_places(struct pn_hf *hf, const struct pn_st_tensor *t, struct pn_hf_target *out, int n)
+{
+    struct place p;
+    bool complete, starred;
+    const struct pn_hf_name *rule = take_apart(t, &p) ? rules_of(hf, &p, &complete, &starred) : NULL;
+    int count = 0;
+    if (!rule || starred || rule->change == PN_HF_LEFT_OUT)
+        return 0;
+    for (const struct pn_hf_name *r = rule; r->from && strcmp(r->from, rule->from) == 0 && !hf->status; r++)
+        if (count < n)
+            out[count++] = (struct pn_hf_target){name_here(hf, &p, r->to, complete), r};
+    return count;
+}
+
+long pn_hf_layer_of(const char *name)
+{
+    long layer = -1;
+    in_layer(without_prefix(name), &layer);
+    return layer;
+}
+
 void pn_hf_read_tensors(struct pn_hf *hf)
 {
     struct parts parts = {0};

@@ -99,3 +99,40 @@ pn_array pn_slice(struct pn_graph *g, pn_array x, int offset, int n2)
                                             .src = {x},
                                             .view = {.offset = offset}});
 }
+
+void pn_back_view(struct pn_grad *t, pn_array y, pn_array dy)
+{
+    struct pn_node n = *pn_node(t->g, y);
+    bool reshaped = n.view.stride1 != 0;
+    pn_grad_add(t, n.src[0], reshaped ? dy : pn_pad(t->g, dy, n.view.offset, pn_node(t->g, n.src[0])->n2));
+}
+
+pn_array pn_pad(struct pn_graph *g, pn_array x, int offset, int n2)
+{
+    if (!pn_op_want_rows(g, x, "the operand of pad"))
+        return PN_NONE;
+    const struct pn_node *n = pn_node(g, x);
+    if (offset < 0 || offset > n2 - n->n2)
+        return pn_graph_fail(g, PANTRY_INTERNAL, "%d values do not fit %d from %d on", n->n2, n2, offset);
+    return pn_graph_add(g, (struct pn_node){.op = PN_OP_PAD,
+                                            .rows = n->rows,
+                                            .n1 = n->n1,
+                                            .n2 = n2,
+                                            .n_src = 1,
+                                            .src = {x},
+                                            .view = {.offset = offset}});
+}
+
+pantry_status pn_ref_pad(const struct pn_op_args *a, struct pantry_error *err)
+{
+    (void)err;
+    size_t n = (size_t)pn_node(a->graph, a->node->src[0])->n2, offset = (size_t)a->node->view.offset;
+    for (int64_t r = a->row0; r < a->row1; r++)
+        for (int h = 0; h < a->node->n1; h++) {
+            float *out = pn_view_at(a->out, r, h);
+            memset(out, 0, offset * sizeof *out);
+            memcpy(out + offset, pn_view_at(a->src[0], r, h), n * sizeof *out);
+            memset(out + offset + n, 0, ((size_t)a->node->n2 - offset - n) * sizeof *out);
+        }
+    return PANTRY_OK;
+}

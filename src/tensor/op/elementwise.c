@@ -175,3 +175,176 @@ pantry_status pn_ref_clamp(const struct pn_op_args *a, struct pantry_error *err)
     (void)err;
     return run_unary(a);
 }
+
+/* ---- gradients ---- */
+
+pn_array pn_column_sum(struct pn_graph *g, pn_array x, int n)
+{
+    if (!pn_op_want_rows(g, x, "the operand of column_sum"))
+        return PN_NONE;
+    const struct pn_node *m = pn_node(g, x);
+    if (n != m->n2 && n != m->n1 * m->n2)
+        return pn_graph_fail(g, PANTRY_INTERNAL, "columns of %d x %d values have no sum of %d", m->n1, m->n2, n);
+    return pn_graph_add(
+        g, (struct pn_node){.op = PN_OP_COLUMN_SUM, .rows = PN_ROWS_ONE, .n1 = 1, .n2 = n, .n_src = 1, .src = {x}});
+}
+
+pantry_status pn_ref_column_sum(const struct pn_op_args *a, struct pantry_error *err)
+{
+    const struct pn_node *x = pn_node(a->graph, a->node->src[0]);
+    int64_t rows = pn_batch_n_rows(a->batch, x->rows);
+    bool over_heads = a->node->n2 == x->n2;
+    double *sum = calloc((size_t)a->node->n2, sizeof *sum);
+    if (!sum)
+        return pn_no_memory(err, "a gradient");
+    for (int64_t r = 0; r < rows; r++)
+        for (int h = 0; h < x->n1; h++)
+            for (int i = 0; i < x->n2; i++)
+                sum[(over_heads ? 0 : h * x->n2) + i] += (double)pn_view_at(a->src[0], r, h)[i];
+    for (int i = 0; i < a->node->n2; i++)
+        pn_view_at(a->out, 0, 0)[i] = (float)sum[i];
+    free(sum);
+    return PANTRY_OK;
+}
+
+static void grad_second(struct pn_grad *t, pn_array b, pn_array db)
+{
+    if (pn_node(t->g, b)->rows == PN_ROWS_NONE)
+        db = pn_column_sum(t->g, db, pn_node(t->g, b)->n2);
+    pn_grad_add(t, b, db);
+}
+
+void pn_back_add(struct pn_grad *t, pn_array y, pn_array dy)
+{
+    pn_array a = pn_node(t->g, y)->src[0], b = pn_node(t->g, y)->src[1];
+    pn_grad_add(t, a, dy);
+    if (pn_grad_wants(t, b))
+        grad_second(t, b, dy);
+}
+
+void pn_back_mul(struct pn_grad *t, pn_array y, pn_array dy)
+{
+    pn_array a = pn_node(t->g, y)->src[0], b = pn_node(t->g, y)->src[1];
+    if (pn_grad_wants(t, a))
+        pn_grad_add(t, a, pn_mul(t->g, dy, b));
+    if (pn_grad_wants(t, b))
+        grad_second(t, b, pn_mul(t->g, dy, a));
+}
+
+pn_array pn_head_dot(struct pn_graph *g, pn_array a, pn_array b)
+{
+    if (!pn_op_want_rows(g, a, "the first operand of head_dot") ||
+        !pn_op_want_rows(g, b, "the second operand of head_dot"))
+        return PN_NONE;
+    const struct pn_node *x = pn_node(g, a), *y = pn_node(g, b);
+    if (x->rows != y->rows || x->n1 != y->n1 || x->n2 != y->n2)
+        return pn_graph_fail(g, PANTRY_INTERNAL, "the operands of head_dot differ in shape");
+    return pn_graph_add(
+        g, (struct pn_node){.op = PN_OP_HEAD_DOT, .rows = x->rows, .n1 = x->n1, .n2 = 1, .n_src = 2, .src = {a, b}});
+}
+
+pantry_status pn_ref_head_dot(const struct pn_op_args *a, struct pantry_error *err)
+{
+    (void)err;
+    int n2 = pn_node(a->graph, a->node->src[0])->n2;
+    for (int64_t r = a->row0; r < a->row1; r++)
+        for (int h = 0; h < a->node->n1; h++) {
+            const float *x = pn_view_at(a->src[0], r, h), *y = pn_view_at(a->src[1], r, h);
+            double sum = 0;
+            for (int i = 0; i < n2; i++)
+                sum += (double)x[i] * (double)y[i];
+            pn_view_at(a->out, r, h)[0] = (float)sum;
+        }
+    return PANTRY_OK;
+}
+
+void pn_back_mul_heads(struct pn_grad *t, pn_array y, pn_array dy)
+{
+    pn_array x = pn_node(t->g, y)->src[0], by = pn_node(t->g, y)->src[1];
+    if (pn_grad_wants(t, x))
+        pn_grad_add(t, x, pn_mul_heads(t->g, dy, by));
+    if (pn_grad_wants(t, by))
+        pn_grad_add(t, by, pn_head_dot(t->g, dy, x));
+}
+
+void pn_back_scale(struct pn_grad *t, pn_array y, pn_array dy)
+{
+    const struct pn_node *n = pn_node(t->g, y);
+    pn_grad_add(t, n->src[0], n->scale.factor == 1 ? dy : pn_scale(t->g, dy, n->scale.factor, 0));
+}
+
+/* 1 - (y / cap)^2 is the slope of cap tanh(x / cap). */
+void pn_back_softcap(struct pn_grad *t, pn_array y, pn_array dy)
+{
+    float cap = pn_node(t->g, y)->scale.factor;
+    pn_array x = pn_node(t->g, y)->src[0];
+    pn_array slope = pn_scale(t->g, pn_mul(t->g, y, y), -1 / (cap * cap), 1);
+    pn_grad_add(t, x, pn_mul(t->g, dy, slope));
+}
+
+/* A node of the shape of x and dy. */
+static pn_array pair(struct pn_graph *g, pn_array x, pn_array dy, struct pn_node node)
+{
+    if (!pn_op_want_rows(g, x, pn_op_name(node.op)) || !pn_op_want_rows(g, dy, pn_op_name(node.op)))
+        return PN_NONE;
+    const struct pn_node *n = pn_node(g, x), *d = pn_node(g, dy);
+    if (n->rows != d->rows || n->n1 != d->n1 || n->n2 != d->n2)
+        return pn_graph_fail(g, PANTRY_INTERNAL, "the operands of %s differ in shape", pn_op_name(node.op));
+    node.rows = n->rows;
+    node.n1 = n->n1;
+    node.n2 = n->n2;
+    node.n_src = 2;
+    node.src[0] = x;
+    node.src[1] = dy;
+    return pn_graph_add(g, node);
+}
+
+pn_array pn_act_back(struct pn_graph *g, pn_array x, pn_array dy, enum pn_act_fn fn)
+{
+    return pair(g, x, dy, (struct pn_node){.op = PN_OP_ACT_BACK, .fn = fn});
+}
+
+pn_array pn_clamp_back(struct pn_graph *g, pn_array x, pn_array dy, float low, float high)
+{
+    return pair(g, x, dy, (struct pn_node){.op = PN_OP_CLAMP_BACK, .clamp = {.low = low, .high = high}});
+}
+
+static pantry_status run_pair(const struct pn_op_args *a)
+{
+    const struct pn_node *n = a->node;
+    for (int64_t r = a->row0; r < a->row1; r++)
+        for (int h = 0; h < n->n1; h++) {
+            const float *x = pn_view_at(a->src[0], r, h), *dy = pn_view_at(a->src[1], r, h);
+            float *out = pn_view_at(a->out, r, h);
+            for (int i = 0; i < n->n2; i++) {
+                bool inside = n->op != PN_OP_CLAMP_BACK || (x[i] >= n->clamp.low && x[i] <= n->clamp.high);
+                double slope = n->op == PN_OP_ACT_BACK ? pn_act_slope(n->fn, (double)x[i]) : inside;
+                out[i] = (float)((double)dy[i] * slope);
+            }
+        }
+    return PANTRY_OK;
+}
+
+pantry_status pn_ref_act_back(const struct pn_op_args *a, struct pantry_error *err)
+{
+    (void)err;
+    return run_pair(a);
+}
+
+pantry_status pn_ref_clamp_back(const struct pn_op_args *a, struct pantry_error *err)
+{
+    (void)err;
+    return run_pair(a);
+}
+
+void pn_back_act(struct pn_grad *t, pn_array y, pn_array dy)
+{
+    pn_array x = pn_node(t->g, y)->src[0];
+    pn_grad_add(t, x, pn_act_back(t->g, x, dy, pn_node(t->g, y)->fn));
+}
+
+void pn_back_clamp(struct pn_grad *t, pn_array y, pn_array dy)
+{
+    struct pn_node n = *pn_node(t->g, y);
+    pn_grad_add(t, n.src[0], pn_clamp_back(t->g, n.src[0], dy, n.clamp.low, n.clamp.high));
+}

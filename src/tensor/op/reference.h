@@ -2,13 +2,21 @@
 #ifndef PN_TENSOR_OP_REFERENCE_H
 #define PN_TENSOR_OP_REFERENCE_H
 
+#include "tensor/grad.h"
 #include "tensor/op.h"
 
 #define PN_REF_DECLARE_LEAF(name)
 #define PN_REF_DECLARE_VIEW(name)
-#define PN_REF_DECLARE_ROW(name)       pn_op_fn pn_ref_##name;
-#define PN_REF_DECLARE_WIDE(name)      pn_op_fn pn_ref_##name;
-#define PN_OP(NAME, name, kind, trait) PN_REF_DECLARE_##kind(name)
+#define PN_REF_DECLARE_ROW(name)                 pn_op_fn pn_ref_##name;
+#define PN_REF_DECLARE_WIDE(name)                pn_op_fn pn_ref_##name;
+#define PN_OP(NAME, name, kind, trait, gradient) PN_REF_DECLARE_##kind(name)
+#include "tensor/op.def"
+#undef PN_OP
+
+#define PN_GRAD_DECLARE_NONE(name)
+#define PN_GRAD_DECLARE_OPEN(name)
+#define PN_GRAD_DECLARE_RULE(name)               pn_grad_fn pn_back_##name;
+#define PN_OP(NAME, name, kind, trait, gradient) PN_GRAD_DECLARE_##gradient(name)
 #include "tensor/op.def"
 #undef PN_OP
 

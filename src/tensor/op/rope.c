@@ -140,3 +140,48 @@ pantry_status pn_ref_pos_scale(const struct pn_op_args *a, struct pantry_error *
     }
     return PANTRY_OK;
 }
+
+/* ---- gradients ---- */
+
+pn_array pn_rope_back(struct pn_graph *g, pn_array dy, pn_array table, enum pn_rope_kind kind)
+{
+    pn_array y = pn_rope(g, dy, table, kind);
+    if (y != PN_NONE)
+        g->data[y].op = PN_OP_ROPE_BACK;
+    return y;
+}
+
+pantry_status pn_ref_rope_back(const struct pn_op_args *a, struct pantry_error *err)
+{
+    (void)err;
+    int n2 = a->node->n2, n_rot = a->node->rope.n_rot, half = n_rot / 2;
+    bool pairs = a->node->rope.kind == PN_ROPE_PAIRS;
+    for (int64_t r = a->row0; r < a->row1; r++) {
+        const float *c = pn_view_at(a->src[1], r, 0), *s = c + half;
+        for (int h = 0; h < a->node->n1; h++) {
+            const float *x = pn_view_at(a->src[0], r, h);
+            float *out = pn_view_at(a->out, r, h);
+            for (int i = 0; i < half; i++) {
+                int first = pairs ? 2 * i : i, second = pairs ? 2 * i + 1 : i + half;
+                float x0 = x[first], x1 = x[second];
+                out[first] = x0 * c[i] + x1 * s[i];
+                out[second] = x1 * c[i] - x0 * s[i];
+            }
+            if (out != x)
+                memcpy(out + n_rot, x + n_rot, (size_t)(n2 - n_rot) * sizeof *out);
+        }
+    }
+    return PANTRY_OK;
+}
+
+void pn_back_rope(struct pn_grad *t, pn_array y, pn_array dy)
+{
+    struct pn_node n = *pn_node(t->g, y);
+    pn_grad_add(t, n.src[0], pn_rope_back(t->g, dy, n.src[1], n.rope.kind));
+}
+
+void pn_back_pos_scale(struct pn_grad *t, pn_array y, pn_array dy)
+{
+    struct pn_node n = *pn_node(t->g, y);
+    pn_grad_add(t, n.src[0], pn_pos_scale(t->g, dy, n.pos.scale, n.pos.floor, n.pos.offset));
+}

@@ -170,3 +170,55 @@ pantry_status pn_ref_concat(const struct pn_op_args *a, struct pantry_error *err
         }
     return PANTRY_OK;
 }
+
+/* ---- gradients ---- */
+
+pn_array pn_rows_back(struct pn_graph *g, pn_array x)
+{
+    if (!pn_op_want_rows(g, x, "the operand of rows_back"))
+        return PN_NONE;
+    const struct pn_node *n = pn_node(g, x);
+    if (n->rows != PN_ROWS_OUTPUTS && n->rows != PN_ROWS_HIDDEN)
+        return pn_graph_fail(g, PANTRY_INTERNAL, "the operand of rows_back must be outputs");
+    return pn_graph_add(
+        g, (struct pn_node){
+               .op = PN_OP_ROWS_BACK, .rows = PN_ROWS_TOKENS, .n1 = n->n1, .n2 = n->n2, .n_src = 1, .src = {x}});
+}
+
+pantry_status pn_ref_rows_back(const struct pn_op_args *a, struct pantry_error *err)
+{
+    (void)err;
+    enum pn_rows rows = pn_node(a->graph, a->node->src[0])->rows;
+    const int32_t *list = pn_batch_list(a->batch, rows);
+    int64_t n = pn_batch_n_rows(a->batch, rows), at = count_below(list, n, a->row0);
+    size_t bytes = (size_t)a->node->n2 * sizeof(float);
+    for (int64_t r = a->row0; r < a->row1; r++) {
+        bool listed = at < n && list[at] == r;
+        for (int h = 0; h < a->node->n1; h++)
+            if (listed)
+                memcpy(pn_view_at(a->out, r, h), pn_view_at(a->src[0], at, h), bytes);
+            else
+                memset(pn_view_at(a->out, r, h), 0, bytes);
+        at += listed;
+    }
+    return PANTRY_OK;
+}
+
+void pn_back_rows(struct pn_grad *t, pn_array y, pn_array dy)
+{
+    pn_array x = pn_node(t->g, y)->src[0];
+    pn_grad_add(t, x, pn_rows_back(t->g, dy));
+}
+
+void pn_back_concat(struct pn_grad *t, pn_array y, pn_array dy)
+{
+    pn_array a = pn_node(t->g, y)->src[0], b = pn_node(t->g, y)->src[1];
+    int first = pn_node(t->g, a)->n2, second = pn_node(t->g, b)->n2;
+    if (pn_grad_wants(t, a))
+        pn_grad_add(t, a, pn_slice(t->g, dy, 0, first));
+    if (pn_grad_wants(t, b)) {
+        pn_array db = pn_slice(t->g, dy, first, second);
+        bool one = pn_node(t->g, b)->n1 == 1 && pn_node(t->g, db)->n1 > 1;
+        pn_grad_add(t, b, one ? pn_each_sum(t->g, db, PN_NONE) : db);
+    }
+}

@@ -136,7 +136,7 @@ PN_INLINE vf vact_elu(vf x) /* expm1(x) is 2 t / (1 - t) with t = tanh(x / 2) */
 PN_INLINE vf vact(enum pn_act_fn fn, vf x)
 {
     switch (fn) {
-#define PN_ACT_FN(NAME, name, label, value)                                                                            \
+#define PN_ACT_FN(NAME, name, label, value, slope)                                                                     \
     case PN_ACT_FN_##NAME:                                                                                             \
         return vact_##name(x);
 #include "tensor/act.def"

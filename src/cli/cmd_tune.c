@@ -1,0 +1,181 @@
+/* pantry tune: fine-tuning of a model. */
+#define _POSIX_C_SOURCE 200809L
+#include "cli/commands.h"
+
+#include "cli/model.h"
+#include "cli/say.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct chosen {
+    struct pantry_tune_options o;
+    const char *order;
+    bool train, json;
+};
+#define TUNE(member) offsetof(struct chosen, o.member)
+
+static const struct pn_option data_options[] = {
+    PN_OPT_FLAG("train", offsetof(struct chosen, train), "train (the only thing that this command does)"),
+    PN_OPT_TEXT("data", "PATH", TUNE(data), "a file of JSON Lines, or a folder with train.jsonl and valid.jsonl",
+                .more = "Each line has \"messages\", \"prompt\" and \"completion\", or \"text\"."),
+    PN_OPT_TEXT("valid", "FILE", TUNE(valid), "rows to measure the loss on; default: valid.jsonl beside the data"),
+    PN_OPT_FLAG("mask-prompt", TUNE(mask_prompt), "learn only the last message of each row, not what it answers"),
+    PN_OPT_INT("max-seq-length", "N", TUNE(max_length), 2, 1 << 20, "tokens of a row; longer rows are cut"),
+    PN_OPT_TEXT("order", "HOW", offsetof(struct chosen, order), "order of the rows: random, or as given",
+                .choices = "random given"),
+    PN_OPT_SEED("seed", "N", TUNE(seed), "seed of the random order and of a new adapter"),
+};
+
+static const struct pn_option adapter_options[] = {
+    PN_OPT_TEXT("fine-tune-type", "TYPE", TUNE(kind), "what to train: lora, dora, or full: all weights of the blocks",
+                .choices = "lora dora full"),
+    PN_OPT_INT("num-layers", "N", TUNE(n_layers), -1, 100000, "how many of the last blocks to train; -1: all"),
+    PN_OPT_INT("rank", "N", TUNE(rank), 1, 65536, "rank of a new adapter"),
+    PN_OPT_FLOAT("scale", "X", TUNE(scale), 0, 1e6f, "factor of a new adapter's change"),
+    PN_OPT_TEXT("keys", "NAME,NAME...", TUNE(keys), "layers of a block that a new adapter changes; default: all",
+                .more = "As mlx_lm names them, such as self_attn.q_proj."),
+    PN_OPT_TEXT("adapter-path", "FOLDER", TUNE(adapter_path), "where the adapter goes; default: adapters"),
+    PN_OPT_TEXT("resume-adapter-file", "FILE", TUNE(resume_adapter), "the adapter to begin with",
+                .more = "Rank, scale and keys are those of adapter_config.json beside it."),
+    PN_OPT_FLAG("resume", TUNE(resume), "go on where an interrupted run last saved"),
+};
+
+static const struct pn_option course_options[] = {
+    PN_OPT_INT("iters", "N", TUNE(iters), 1, 1000000000, "iterations; each reads one batch"),
+    PN_OPT_INT("batch-size", "N", TUNE(batch_size), 1, 4096, "rows of a batch"),
+    PN_OPT_INT("grad-accumulation-steps", "N", TUNE(accumulation), 1, 1000000, "batches per update"),
+    PN_OPT_TEXT("optimizer", "NAME", TUNE(optimizer), "how weights follow from gradients",
+                .choices = "adam adamw sgd muon"),
+    PN_OPT_FLOAT("learning-rate", "X", TUNE(learning_rate), 0, 1e6f, "step of an update"),
+    PN_OPT_TEXT("schedule", "NAME", TUNE(schedule), "how the learning rate falls", .choices = "constant cosine linear"),
+    PN_OPT_FLOAT("end-learning-rate", "X", TUNE(end_rate), 0, 1e6f, "where it falls to"),
+    PN_OPT_INT("warmup", "N", TUNE(warmup), 0, 1000000000, "updates until the learning rate is reached"),
+    PN_OPT_FLOAT("grad-clip", "X", TUNE(clip), 0, 1e9f, "most length of a gradient; 0: any"),
+    PN_OPT_INT("steps-per-eval", "N", TUNE(eval_every), 0, 1000000000, "iterations between validations; 0: at the end"),
+    PN_OPT_INT("val-batches", "N", TUNE(val_batches), 0, 1000000000, "batches of a validation; 0: all"),
+    PN_OPT_INT("patience", "N", TUNE(patience), 0, 1000000000,
+               "end after that many validations without a better loss; 0: never"),
+    PN_OPT_INT("save-every", "N", TUNE(save_every), 0, 1000000000, "iterations between saves; 0: at the end"),
+    PN_OPT_FLAG("json", offsetof(struct chosen, json), "print one JSON value per event on standard output"),
+};
+
+static const struct pn_option machine_options[] = {
+    PN_OPT_TEXT("device", "NAME", TUNE(device), "where to compute: cpu, or ref, the slow and plain reference",
+                .choices = "cpu ref", .any = true),
+    PN_OPT_INT("threads", "N", TUNE(n_threads), 0, 1024, "threads; 0: one per physical core", .letter = 't'),
+    PN_OPT_TEXT("isa", "NAME", TUNE(isa), "highest instruction set to use: generic, avx2, avx512, neon..."),
+};
+
+/* The target of the callback. */
+struct show {
+    bool json, terminal, open;
+    uint64_t tokens;
+};
+
+static volatile sig_atomic_t stopped;
+
+static void stop(int number)
+{
+    (void)number;
+    stopped = 1;
+}
+
+static void put_json(const struct pantry_tune_event *e)
+{
+    if (e->kind == PANTRY_TUNE_STEP)
+        pn_cli_put_json(json_pack("{s:i, s:f, s:f, s:I, s:f, s:I}", "iter", e->iter, "train_loss", e->loss,
+                                  "learning_rate", (double)e->learning_rate, "tokens", (json_int_t)e->tokens, "seconds",
+                                  e->seconds, "memory", (json_int_t)e->memory));
+    else if (e->kind == PANTRY_TUNE_VALIDATION)
+        pn_cli_put_json(
+            json_pack("{s:i, s:f, s:I}", "iter", e->iter, "val_loss", e->loss, "tokens", (json_int_t)e->tokens));
+    else
+        pn_cli_put_json(json_pack("{s:i, s:b}", "iter", e->iter, "saved", 1));
+    fflush(stdout);
+}
+
+static void put_text(struct show *show, const struct pantry_tune_event *e)
+{
+    struct pn_number memory, left;
+    double rate = e->seconds > 0 ? (double)show->tokens / e->seconds : 0;
+    if (e->kind == PANTRY_TUNE_STEP && show->terminal) {
+        printf("\r%d of %d · loss %.4f · %.0f tok/s · %s · %s left\033[K", e->iter, e->n_iters, e->loss, rate,
+               pn_cli_bytes(&memory, e->memory),
+               pn_cli_seconds(&left, e->seconds / e->iter * (double)(e->n_iters - e->iter)));
+        show->open = true;
+        fflush(stdout);
+        return;
+    }
+    if (e->kind == PANTRY_TUNE_STEP && e->iter % 10 != 0 && e->iter != e->n_iters)
+        return;
+    if (show->open)
+        fputs("\r\033[K", stdout);
+    show->open = false;
+    if (e->kind == PANTRY_TUNE_STEP)
+        printf("%d of %d · loss %.4f · %.0f tok/s · %s\n", e->iter, e->n_iters, e->loss, rate,
+               pn_cli_bytes(&memory, e->memory));
+    else if (e->kind == PANTRY_TUNE_VALIDATION)
+        printf("after %d: validation loss %.4f\n", e->iter, e->loss);
+    fflush(stdout);
+}
+
+static bool show_event(void *user, const struct pantry_tune_event *e)
+{
+    struct show *show = user;
+    show->tokens += e->kind == PANTRY_TUNE_STEP ? (uint64_t)e->tokens : 0;
+    if (show->json)
+        put_json(e);
+    else
+        put_text(show, e);
+    return !stopped;
+}
+
+static int run(const struct pn_command *command, int argc, char **argv)
+{
+    struct chosen chosen = {.o = pantry_tune_options_default(), .order = "random"};
+    void *const targets[] = {&chosen, &chosen, &chosen, &chosen};
+    struct pn_arguments arguments;
+    int status = pn_cli_parse(command, argc, argv, targets, &arguments);
+    if (status != PN_CLI_GO_ON)
+        return status;
+    if (arguments.n != 1 || !chosen.train)
+        return pn_cli_misuse(command, "tune needs one MODEL and --train");
+    if (!chosen.o.data)
+        return pn_cli_misuse(command, "tune needs --data PATH");
+    struct show show = {.json = chosen.json, .terminal = isatty(STDOUT_FILENO)};
+    struct pantry_error error = {0};
+    char *model = NULL;
+    if ((status = pn_cli_find_model(arguments.text[0], &model)) != PN_EXIT_DONE)
+        return status;
+    signal(SIGINT, stop);
+    chosen.o.given_order = strcmp(chosen.order, "given") == 0;
+    chosen.o.callback = show_event;
+    chosen.o.user = &show;
+    pantry_status done = pantry_tune(model, &chosen.o, &error);
+    if (show.open)
+        fputs("\r\033[K", stdout);
+    if (done != PANTRY_OK)
+        status = pn_cli_fail(&error);
+    else if (!show.json)
+        printf("%s has the adapter\n", chosen.o.adapter_path);
+    free(model);
+    return status;
+}
+
+const struct pn_command pn_cmd_tune = {
+    .name = "tune",
+    .usage = "MODEL --train --data PATH [--adapter-path FOLDER]",
+    .summary = "fine-tune a model on examples",
+    .about =
+        "Trains a small change of the model, a LoRA or DoRA adapter, on rows of JSON, and writes it to a folder as\n"
+        "mlx_lm does. The base stays as it is, in any storage type. `--adapter FOLDER` of the other commands uses\n"
+        "the result.",
+    .example = "pantry tune smollm2:135m --train --data rows.jsonl --iters 200 --adapter-path my-adapter\n"
+               "pantry run smollm2:135m --adapter my-adapter",
+    .options = {PN_OPTIONS("Data", data_options), PN_OPTIONS("Adapter", adapter_options),
+                PN_OPTIONS("Training", course_options), PN_OPTIONS("Machine", machine_options)},
+    .run = run,
+};

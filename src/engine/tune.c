@@ -1,0 +1,325 @@
+/* pantry_tune: options, the model, its tokenizer and the data set; train/ does the work. */
+#define _POSIX_C_SOURCE 200809L
+#include "engine/handle.h"
+
+#include "base/file.h"
+#include "base/model_files.h"
+#include "engine/gguf_tokenizer.h"
+#include "format/outfile.h"
+#include "model/hf/hf.h"
+#include "text/tokenizer/tokenizer_files.h"
+#include "train/loop.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { MAX_COPIED = 1 << 30 };
+
+struct tune {
+    struct pantry_tune_options o;
+    struct pn_train_plan plan;
+    struct pn_weights *weights; /* NULL once the model has them */
+    struct pn_tokenizer *tokenizer;
+    struct pn_template *template;
+    struct pn_train_data train, valid;
+    struct pn_device *device;
+    struct pn_trainer *trainer;
+    char *config;
+};
+
+/* ---- options ---- */
+
+static pantry_status check_number(const char *name, double value, double least, double most, struct pantry_error *err)
+{
+    return value >= least && value <= most
+               ? PANTRY_OK
+               : pn_fail(err, PANTRY_INVALID, "%s: found %g, allowed %g to %g", name, value, least, most);
+}
+
+static pantry_status check_options(struct tune *t, struct pantry_error *err)
+{
+    const struct pantry_tune_options *o = &t->o;
+    pantry_status status;
+    t->plan = (struct pn_train_plan){.optimizer = pn_optimizer_find(o->optimizer),
+                                     .schedule = pn_schedule_find(o->schedule),
+                                     .learning_rate = o->learning_rate,
+                                     .end_rate = o->end_rate,
+                                     .clip = (double)o->clip,
+                                     .iters = o->iters,
+                                     .batch_size = o->batch_size,
+                                     .max_length = o->max_length,
+                                     .accumulation = o->accumulation,
+                                     .warmup = o->warmup,
+                                     .eval_every = o->eval_every,
+                                     .val_batches = o->val_batches,
+                                     .patience = o->patience,
+                                     .save_every = o->save_every,
+                                     .shuffle = !o->given_order,
+                                     .resume = o->resume,
+                                     .seed = o->seed,
+                                     .folder = o->adapter_path};
+    if (!o->data || !o->adapter_path)
+        return pn_fail(err, PANTRY_INVALID, "training needs data and a folder for the adapter");
+    if (t->plan.optimizer == PN_OPTIMIZER_COUNT)
+        return pn_fail(err, PANTRY_INVALID, "unknown optimizer (found \"%s\", allowed adam, adamw, sgd, muon)",
+                       o->optimizer);
+    if (t->plan.schedule == PN_SCHEDULE_COUNT)
+        return pn_fail(err, PANTRY_INVALID, "unknown schedule (found \"%s\", allowed constant, cosine, linear)",
+                       o->schedule);
+    if (strcmp(o->kind, "lora") != 0 && strcmp(o->kind, "dora") != 0 && strcmp(o->kind, "full") != 0)
+        return pn_fail(err, PANTRY_INVALID, "unknown kind of training (found \"%s\", allowed lora, dora, full)",
+                       o->kind);
+    if ((status = check_number("iterations", o->iters, 1, 1e9, err)) ||
+        (status = check_number("batch size", o->batch_size, 1, 4096, err)) ||
+        (status = check_number("longest row", o->max_length, 2, 1 << 20, err)) ||
+        (status = check_number("accumulation", o->accumulation, 1, 1e6, err)) ||
+        (status = check_number("learning rate", (double)o->learning_rate, 0, 1e6, err)) ||
+        (status = check_number("rank", o->rank, 1, 65536, err)))
+        return status;
+    return check_number("threads", o->n_threads, 0, 1024, err);
+}
+
+/* ---- text ---- */
+
+static pantry_status open_text(struct tune *t, struct pantry_error *err)
+{
+    struct pn_buf source = {0};
+    pantry_status status = t->weights->hf ? pn_tokenizer_from_hf(t->weights->hf->dir, &t->tokenizer, &source, err)
+                                          : pn_vocab_from_weights(t->weights, &t->tokenizer, err);
+    if (!status && source.len)
+        status = pn_template_parse(source.data, source.len, &t->template, err);
+    else if (!status && t->weights->chat_template.len)
+        status = pn_template_parse(t->weights->chat_template.data, t->weights->chat_template.len, &t->template, err);
+    pn_buf_free(&source);
+    return status;
+}
+
+static pantry_status read_data(struct tune *t, struct pantry_error *err)
+{
+    const struct pn_train_text how = {t->tokenizer, t->template, t->o.mask_prompt};
+    struct pn_buf train = {0}, valid = {0};
+    struct stat st;
+    bool folder = stat(t->o.data, &st) == 0 && S_ISDIR(st.st_mode);
+    pn_buf_printf(&train, folder ? "%s/train.jsonl" : "%s", t->o.data);
+    if (t->o.valid)
+        pn_buf_puts(&valid, t->o.valid);
+    else if (folder)
+        pn_buf_printf(&valid, "%s/valid.jsonl", t->o.data);
+    pantry_status status = train.failed || valid.failed ? pn_no_memory(err, "a data set")
+                                                        : pn_train_data_read(train.data, &how, &t->train, err);
+    if (!status && valid.len) {
+        status = pn_train_data_read(valid.data, &how, &t->valid, err);
+        if (status == PANTRY_NOT_FOUND && !t->o.valid)
+            status = PANTRY_OK;
+    }
+    pn_buf_free(&train);
+    pn_buf_free(&valid);
+    return status;
+}
+
+/* ---- the adapter ---- */
+
+/* The text of adapter_config.json: that of the first adapter, with this training's kind. */
+static pantry_status make_config(struct tune *t, const char *folder, struct pantry_error *err)
+{
+    json_t *config = NULL;
+    pantry_status status = pn_hfdir_json(folder, "adapter_config.json", &config, err);
+    if (status == PANTRY_NOT_FOUND)
+        return pn_fail(err, PANTRY_NOT_FOUND, "%s: adapter_config.json is missing beside the adapter", folder);
+    if (status)
+        return status;
+    json_object_set_new(config, "fine_tune_type", json_string(t->o.kind));
+    t->config = json_dumps(config, JSON_INDENT(4));
+    json_decref(config);
+    return t->config ? PANTRY_OK : pn_no_memory(err, "an adapter");
+}
+
+/* The text of adapter_config.json for a new adapter, or (NULL) for full training: what mlx_lm reads. */
+static pantry_status write_config(struct tune *t, const struct pn_adapter *adapter, struct pantry_error *err)
+{
+    json_t *keys = json_array(), *config;
+    for (size_t i = 0; adapter && i < adapter->modules.len; i++) {
+        const char *name = strstr(adapter->modules.data[i].name, "layers.");
+        const char *key = name ? strchr(name + strlen("layers."), '.') : NULL;
+        bool known = !key;
+        for (size_t j = 0; !known && j < json_array_size(keys); j++)
+            known = strcmp(json_string_value(json_array_get(keys, j)), key + 1) == 0;
+        if (!known)
+            json_array_append_new(keys, json_string(key + 1));
+    }
+    config = json_pack("{s:s, s:i, s:{s:i, s:f, s:f, s:o}}", "fine_tune_type", t->o.kind, "num_layers", t->o.n_layers,
+                       "lora_parameters", "rank", t->o.rank, "dropout", 0.0, "scale", (double)t->o.scale, "keys", keys);
+    t->config = config ? json_dumps(config, JSON_INDENT(4)) : NULL;
+    json_decref(config);
+    return t->config ? PANTRY_OK : pn_no_memory(err, "an adapter");
+}
+
+static pantry_status open_adapter(struct tune *t, struct pn_adapter **out, struct pantry_error *err)
+{
+    if (strcmp(t->o.kind, "full") == 0)
+        return write_config(t, NULL, err);
+    if (!t->o.resume_adapter) {
+        const struct pn_adapter_spec spec = {.rank = t->o.rank,
+                                             .n_layers = t->o.n_layers,
+                                             .scale = t->o.scale,
+                                             .keys = t->o.keys,
+                                             .dora = strcmp(t->o.kind, "dora") == 0,
+                                             .seed = t->o.seed};
+        pantry_status made = pn_adapter_new_trained(&spec, t->weights, out, err);
+        return made ? made : write_config(t, *out, err);
+    }
+    pantry_status status = pn_adapter_open_trained(t->o.resume_adapter, t->weights, out, err);
+    return status ? status : make_config(t, (*out)->path, err);
+}
+
+/* Creates a folder and those above it. */
+static pantry_status make_folder(const char *path, struct pantry_error *err)
+{
+    char *copy = strdup(path);
+    if (!copy)
+        return pn_no_memory(err, path);
+    for (char *at = copy + 1; *at; at++)
+        if (*at == '/') {
+            *at = '\0';
+            mkdir(copy, 0777);
+            *at = '/';
+        }
+    bool failed = mkdir(copy, 0777) != 0 && errno != EEXIST;
+    free(copy);
+    return failed ? pn_fail(err, PANTRY_IO, "%s: cannot be created: %s", path, strerror(errno)) : PANTRY_OK;
+}
+
+static pantry_status open_trainer(struct tune *t, struct pantry_error *err)
+{
+    struct pn_adapter *adapter = NULL;
+    struct pn_model *model;
+    const struct pn_device_options options = {.n_threads = t->o.n_threads, .isa = t->o.isa};
+    pantry_status status = open_adapter(t, &adapter, err);
+    if (status) {
+        pn_adapter_free(adapter);
+        return status;
+    }
+    status = pn_model_new_trained(t->weights, adapter, &model, err);
+    t->weights = NULL;
+    if (status)
+        return status;
+    if ((status = pn_device_open(t->o.device, &options, &t->device, err))) {
+        pn_model_free(model);
+        return status;
+    }
+    return pn_trainer_new(model, t->device, t->o.batch_size, t->o.max_length, pn_optimizer_moments(t->plan.optimizer),
+                          &t->trainer, err);
+}
+
+/* ---- the course ---- */
+
+static bool report(void *user, const struct pn_train_report *r)
+{
+    const struct tune *t = user;
+    struct pantry_tune_event event = {.kind = r->kind == PN_TRAIN_STEP         ? PANTRY_TUNE_STEP
+                                              : r->kind == PN_TRAIN_VALIDATION ? PANTRY_TUNE_VALIDATION
+                                                                               : PANTRY_TUNE_SAVED,
+                                      .iter = r->iter,
+                                      .n_iters = t->o.iters,
+                                      .loss = r->loss,
+                                      .learning_rate = r->learning_rate,
+                                      .tokens = r->tokens,
+                                      .n_cut = r->n_cut,
+                                      .seconds = r->seconds,
+                                      .memory = pn_trainer_bytes(t->trainer)};
+    return t->o.callback(t->o.user, &event);
+}
+
+static pantry_status tune(struct tune *t, const char *model, struct pantry_error *err)
+{
+    pantry_status status = check_options(t, err);
+    bool full = strcmp(t->o.kind, "full") == 0;
+    if (!status)
+        status = full ? pn_model_open_writable(model, t->o.n_layers, &t->weights, err)
+                      : pn_model_open(model, &t->weights, err);
+    if (status || (status = open_text(t, err)) || (status = read_data(t, err)) || (status = open_trainer(t, err)) ||
+        (status = make_folder(t->o.adapter_path, err)))
+        return status;
+    t->plan.config = t->config;
+    const struct pn_train_listener listener = {report, t};
+    return pn_train_run(t->trainer, &t->train, &t->valid, &t->plan, t->o.callback ? &listener : NULL, err);
+}
+
+pantry_status pantry_tune(const char *model, const struct pantry_tune_options *options, struct pantry_error *err)
+{
+    struct tune t = {.o = pantry_tune_options_default()};
+    pantry_status status = pn_take_options(&t.o, options, "options of a training", err);
+    if (!status) {
+        struct pantry_error why;
+        status = pn_tell(tune(&t, model, &why), &why, err);
+    }
+    pn_trainer_free(t.trainer);
+    pn_device_close(t.device);
+    pn_weights_close(t.weights);
+    pn_tokenizer_free(t.tokenizer);
+    pn_template_free(t.template);
+    pn_train_data_free(&t.train);
+    pn_train_data_free(&t.valid);
+    free(t.config);
+    return status;
+}
+
+/* ---- fusing ---- */
+
+/* True for the files of a model's folder that the fused one needs as they are. */
+static bool is_kept(const char *name)
+{
+    size_t n = strlen(name);
+    bool weights = (n > 12 && strcmp(name + n - 12, ".safetensors") == 0) || strstr(name, ".safetensors.index.json");
+    return name[0] != '.' && !weights && strcmp(name, "config.json") != 0;
+}
+
+static pantry_status copy_files(const char *from, const char *to, struct pantry_error *err)
+{
+    struct pn_names names;
+    pantry_status status = pn_names_read(AT_FDCWD, from, false, &names, err);
+    if (status)
+        return status;
+    for (size_t i = 0; i < names.len && !status; i++) {
+        struct stat st;
+        char *text = NULL;
+        size_t n = 0;
+        struct pn_buf path = {0};
+        pn_buf_printf(&path, "%s/%s", from, names.data[i]);
+        if (path.failed)
+            status = pn_no_memory(err, from);
+        else if (is_kept(names.data[i]) && stat(path.data, &st) == 0 && S_ISREG(st.st_mode) &&
+                 !(status = pn_file_read(path.data, MAX_COPIED, &text, &n, err)))
+            status = pn_outfile_bytes(to, names.data[i], text, n, err);
+        free(text);
+        pn_buf_free(&path);
+    }
+    pn_names_free(&names);
+    return status;
+}
+
+static pantry_status fuse(const char *model, const char *adapter, const char *out, struct pantry_error *err)
+{
+    struct stat a, b;
+    pantry_status status = make_folder(out, err);
+    if (status)
+        return status;
+    if (stat(model, &a) == 0 && stat(out, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino)
+        return pn_fail(err, PANTRY_INVALID, "%s: is the model itself", out);
+    if (!S_ISDIR(a.st_mode))
+        return pn_fail(err, PANTRY_UNSUPPORTED,
+                       "%s: adapters become a part of Hugging Face and MLX directories only, not yet of GGUF files",
+                       model);
+    status = copy_files(model, out, err);
+    return status ? status : pn_model_fuse(model, adapter, out, err);
+}
+
+pantry_status pantry_fuse(const char *model, const char *adapter, const char *out, struct pantry_error *err)
+{
+    struct pantry_error why;
+    return pn_tell(fuse(model, adapter, out, &why), &why, err);
+}

@@ -1,0 +1,47 @@
+/* The course of a training: batches, updates, validation, saving, resuming. */
+#ifndef PN_TRAIN_LOOP_H
+#define PN_TRAIN_LOOP_H
+
+#include "train/data.h"
+#include "train/optimizer.h"
+#include "train/trainer.h"
+
+struct pn_train_plan {
+    enum pn_optimizer optimizer;
+    enum pn_schedule schedule;
+    float learning_rate, end_rate;
+    double clip; /* most length of a gradient; 0: any */
+    int iters, batch_size, max_length, accumulation, warmup;
+    int eval_every;  /* iterations; 0: only at the end */
+    int val_batches; /* 0: all */
+    int patience;    /* validations without a better loss before it ends early; 0: it does not */
+    int save_every;  /* iterations; 0: only at the end */
+    bool shuffle, resume;
+    uint64_t seed;
+    const char *folder; /* of the results */
+    const char *config; /* the text of adapter_config.json */
+};
+
+/* What happened; `loss` is of a batch, or of all validation data. */
+struct pn_train_report {
+    enum { PN_TRAIN_STEP, PN_TRAIN_VALIDATION, PN_TRAIN_SAVED } kind;
+    int iter; /* iterations done */
+    double loss;
+    float learning_rate;
+    int64_t tokens; /* targets that counted */
+    int64_t n_cut;  /* rows that were too long so far */
+    double seconds;
+};
+
+struct pn_train_listener {
+    bool (*report)(void *user, const struct pn_train_report *report); /* false: stop with PANTRY_CANCELLED */
+    void *user;
+};
+
+/* Trains. `valid` may have no rows. Killed at any time, a later call with `resume` goes on from the last save and ends
+ * with the same numbers, bit for bit, on the same device. */
+pantry_status pn_train_run(struct pn_trainer *trainer, const struct pn_train_data *train,
+                           const struct pn_train_data *valid, const struct pn_train_plan *plan,
+                           const struct pn_train_listener *listener, struct pantry_error *err);
+
+#endif
