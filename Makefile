@@ -26,7 +26,7 @@ OS := $(if $(findstring darwin,$(TARGET))$(findstring macos,$(TARGET)),macos,lin
 
 # ---- libraries ----
 
-PKGS := jansson libpcre2-8 libutf8proc libcrypto libedit libarchive libcurl libmicrohttpd
+PKGS := jansson libpcre2-8 libutf8proc libcrypto libedit libarchive libcurl libmicrohttpd libjpeg libpng libwebp libwebpdemux
 LIB_PKGS := $(filter-out libedit libmicrohttpd,$(PKGS)) # the chat's line editor and the service are not in the library
 # Homebrew keeps libraries that macOS also has, in older versions, out of the default path.
 ifeq ($(OS),macos)

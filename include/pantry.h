@@ -182,6 +182,7 @@ struct pantry_model_info {
     bool ranks;                  /* has a ranking head */
     int n_embedding;             /* values of an embedding */
     enum pantry_pooling pooling; /* MEAN, CLS or LAST: how its embeddings are made */
+    bool sees;                   /* prompts may have pictures */
 };
 
 /* Fills *info. */
@@ -485,6 +486,32 @@ PANTRY_API pantry_status pantry_parser_push(pantry_parser *parser, const char *t
 PANTRY_API pantry_status pantry_parser_finish(pantry_parser *parser, struct pantry_error *error);
 PANTRY_API void pantry_parser_free(pantry_parser *parser);
 
+/* ---- pictures ---- */
+
+/* A prompt with pictures: its ids, and what the model sees in place of some of them. It may be used in any number of
+ * requests, one after another. */
+typedef struct pantry_prompt pantry_prompt;
+
+/* A picture's file: PNG, JPEG, WebP, GIF or BMP. This struct will not change. */
+struct pantry_picture {
+    const void *data;
+    size_t len;
+};
+
+/* Reads a prompt as pantry_tokenize does. The text has a placeholder for each picture, in order, as chat templates render
+ * {"type": "image"}; it becomes as many tokens as the picture costs. Without pictures any model will do. Pictures are
+ * decoded here, with bounds on their size, and encoded when they are first needed; the model remembers the last ones by
+ * their content. PANTRY_UNSUPPORTED: the model cannot see; PANTRY_INVALID: the text has more or fewer placeholders;
+ * PANTRY_FORMAT, PANTRY_LIMIT: a picture is damaged, or too large. */
+PANTRY_API pantry_status pantry_prompt_new(pantry_model *model, const char *text, size_t len, unsigned flags,
+                                           const struct pantry_picture *pictures, size_t n, pantry_prompt **prompt,
+                                           struct pantry_error *error);
+/* The prompt's ids; a picture's are all the same. */
+PANTRY_API const int32_t *pantry_prompt_ids(const pantry_prompt *prompt, size_t *n);
+/* The tokens of picture i, and its size in pixels (NULL: not wanted). 0: there is no such picture. */
+PANTRY_API int pantry_prompt_picture(const pantry_prompt *prompt, size_t i, int *width, int *height);
+PANTRY_API void pantry_prompt_free(pantry_prompt *prompt);
+
 /* ---- sessions ---- */
 
 /* One conversation: its tokens and their keys and values. A new prompt that begins like the old tokens reuses them. */
@@ -643,6 +670,7 @@ struct pantry_generate_options {
     const char *begin;                 /* text that the answer begins with; NULL: none */
     const pantry_grammar *grammar;     /* what the answer is after its reasoning; NULL: any text. It ends when it is
                                           whole, unless max_tokens or the context ends it first. */
+    const pantry_prompt *prompt;       /* the prompt, whose ids are those given: for its pictures; NULL: it has none */
 };
 
 PANTRY_API void pantry_generate_options_init(struct pantry_generate_options *options, size_t size);
@@ -666,6 +694,10 @@ PANTRY_API pantry_status pantry_generate(pantry_session *session, const int32_t 
  * PANTRY_CONTEXT_FULL: more ids than the context has room for; PANTRY_INVALID: an id or a slice is out of range. */
 PANTRY_API pantry_status pantry_logits(pantry_session *session, const int32_t *ids, size_t n, const int *slices,
                                        size_t n_slices, float *out, struct pantry_error *error);
+
+/* The same for a prompt with pictures. A slice that would cut a picture which is read whole ends elsewhere. */
+PANTRY_API pantry_status pantry_prompt_logits(pantry_session *session, const pantry_prompt *prompt, const int *slices,
+                                              size_t n_slices, float *out, struct pantry_error *error);
 
 /* ---- requests ---- */
 
@@ -698,6 +730,7 @@ struct pantry_request_options {
     const char *begin;                 /* text that the answer begins with; NULL: none */
     const pantry_grammar *grammar;     /* what the answer is after its reasoning; NULL: any text. It ends when it is
                                           whole, unless max_tokens or the context ends it first. */
+    const pantry_prompt *prompt;       /* the prompt, whose ids are those given: for its pictures; NULL: it has none */
 };
 
 PANTRY_API void pantry_request_options_init(struct pantry_request_options *options, size_t size);
