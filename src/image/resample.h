@@ -1,7 +1,7 @@
 /* Resampling: another size of a picture, as Pillow computes it.
  *
- * Each value of the result is a weighted mean of the source's, with a filter that grows when the picture shrinks. Rows
- * are done first, then columns; weights are rounded to 22 bits, and results to 8 bits after each of the two. */
+ * Each value of the result is a weighted mean of the source's, with a filter that grows when the picture shrinks. One
+ * pass goes along rows, one along columns; weights are rounded to 22 bits, and results to 8 bits after each pass. */
 #ifndef PN_IMAGE_RESAMPLE_H
 #define PN_IMAGE_RESAMPLE_H
 
