@@ -195,7 +195,7 @@ PANTRY_API pantry_status pantry_model_info(const pantry_model *model, struct pan
  *   "hyperparameters": {"context_length": 8192, "embedding_length": 576, ...} (without the architecture's prefix),
  *   "types": {"q4_1": {"tensors": 210, "bytes": 75497472}, ...},
  *   "tokenizer": {"model": "gpt2", "pre": "smollm", "n_vocab": 49152, "bos": 1, "eos": 2, ...},
- *   "template": source of the chat template, "license_text",
+ *   "sees": true (reads pictures too), "template": source of the chat template, "license_text",
  *   "metadata": {key: value, ...} (long arrays are cut, the last item then says how many were left out),
  *   "tensors": [{"name", "type", "shape": [...] (outermost first), "bytes"}, ...],
  *   "runs": true, or a sentence that says why not. */
@@ -498,7 +498,7 @@ struct pantry_picture {
     size_t len;
 };
 
-/* Reads a prompt as pantry_tokenize does. The text has a placeholder for each picture, in order, as chat templates render
+/* Reads a prompt as pantry_tokenize does; PANTRY_TOKENIZE_BOS adds nothing to a text that begins so already. The text has a placeholder for each picture, in order, as chat templates render
  * {"type": "image"}; it becomes as many tokens as the picture costs. Without pictures any model will do. Pictures are
  * decoded here, with bounds on their size, and encoded when they are first needed; the model remembers the last ones by
  * their content. PANTRY_UNSUPPORTED: the model cannot see; PANTRY_INVALID: the text has more or fewer placeholders;
@@ -506,6 +506,11 @@ struct pantry_picture {
 PANTRY_API pantry_status pantry_prompt_new(pantry_model *model, const char *text, size_t len, unsigned flags,
                                            const struct pantry_picture *pictures, size_t n, pantry_prompt **prompt,
                                            struct pantry_error *error);
+/* The prompt of a conversation: renders a context as pantry_model_render does, and reads the text with special tokens. A
+ * part {"type": "image", "data": "..."} of a message's content has the base64 of a picture's file, which templates do not
+ * see. *text (NULL: not wanted) is what was rendered. PANTRY_RAISED as there; PANTRY_FORMAT also: not base64. */
+PANTRY_API pantry_status pantry_prompt_chat(pantry_model *model, const char *context_json, pantry_prompt **prompt,
+                                            char **text, size_t *len, struct pantry_error *error);
 /* The prompt's ids; a picture's are all the same. */
 PANTRY_API const int32_t *pantry_prompt_ids(const pantry_prompt *prompt, size_t *n);
 /* The tokens of picture i, and its size in pixels (NULL: not wanted). 0: there is no such picture. */

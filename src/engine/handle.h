@@ -77,6 +77,8 @@ pantry_status pn_model_sched(struct pantry_model *model, const char *kv_type, st
 pantry_status pn_model_guide(struct pantry_model *model, const pantry_grammar *grammar, struct pn_request *request,
                              struct pantry_error *err);
 
+/* prompt.c: the error where a model that only reads text is shown a picture. */
+pantry_status pn_prompt_refuse(const struct pantry_model *model, struct pantry_error *err);
 /* prompt.c: encodes the prompt's pictures, if there are any. PANTRY_INVALID: the prompt is another model's. */
 pantry_status pn_prompt_encode(const pantry_prompt *prompt, const struct pantry_model *model, struct pantry_error *err);
 

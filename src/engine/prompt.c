@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static pantry_status refuse(const struct pantry_model *m, struct pantry_error *err)
+pantry_status pn_prompt_refuse(const struct pantry_model *m, struct pantry_error *err)
 {
     return pn_fail(err, PANTRY_UNSUPPORTED, "%s: this model only reads text, it cannot see pictures",
                    m->runner->model->weights->path);
@@ -39,7 +39,7 @@ static pantry_status init(struct pantry_prompt *p, const char *text, size_t len,
 {
     const struct pn_tokenizer *tokenizer = p->model->tokenizer;
     if (n && !p->model->eye)
-        return refuse(p->model, err);
+        return pn_prompt_refuse(p->model, err);
     if (!tokenizer)
         return pn_fail(err, PANTRY_UNSUPPORTED, "%s: the model has no tokenizer", p->model->runner->model->weights->path);
     if (flags & PANTRY_TOKENIZE_SPECIAL && has_bos(tokenizer, text, len))

@@ -337,15 +337,25 @@ static void read_all(struct reader *r, const struct pn_weights *text)
     v->has_class = v->weights->tensor_index && pn_weights_tensor(v->weights, "v.class_embd");
 }
 
+static const struct pn_vision_family *family_of(const struct pn_weights *text)
+{
+    const json_t *config = text->hf ? text->hf->config : NULL;
+    const char *type = json_string_value(json_object_get(config, "model_type"));
+    return type && json_object_get(config, "vision_config") ? pn_vision_family_of(type) : NULL;
+}
+
+bool pn_vision_is_in(const struct pn_weights *text)
+{
+    return family_of(text) != NULL;
+}
+
 pantry_status pn_vision_open(const struct pn_weights *text, struct pn_vision **out, struct pantry_error *err)
 {
     *out = NULL;
-    const json_t *config = text->hf ? text->hf->config : NULL;
-    const char *type = json_string_value(json_object_get(config, "model_type"));
-    const struct pn_vision_family *family = type ? pn_vision_family_of(type) : NULL;
-    const json_t *own = json_object_get(config, "vision_config");
-    if (!family || !own)
+    const struct pn_vision_family *family = family_of(text);
+    if (!family)
         return PANTRY_OK;
+    const json_t *own = json_object_get(text->hf->config, "vision_config");
     struct pn_vision *v = calloc(1, sizeof *v);
     struct pn_weights *w = calloc(1, sizeof *w);
     if (!v || !w) {

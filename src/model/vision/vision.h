@@ -86,6 +86,8 @@ struct pn_vision {
     struct pn_arena arena;
 };
 
+/* Whether a model has a vision part that is known here. */
+bool pn_vision_is_in(const struct pn_weights *text);
 /* The vision part of a model; *out is NULL if it has none. `text`: the decoder's weights, which must outlive it. */
 pantry_status pn_vision_open(const struct pn_weights *text, struct pn_vision **out, struct pantry_error *err);
 void pn_vision_free(struct pn_vision *v);

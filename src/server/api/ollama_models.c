@@ -187,6 +187,8 @@ static json_t *capabilities_of(const json_t *d)
         json_array_append_new(v, json_string("embedding"));
     else
         json_array_append_new(v, json_string("completion"));
+    if (json_is_true(json_object_get(d, "sees")))
+        json_array_append_new(v, json_string("vision"));
     if (template && pn_answer_takes_tools(template))
         json_array_append_new(v, json_string("tools"));
     if (has_key(d, "fim_pre_token_id") || has_key(d, "prefix_token_id"))
