@@ -120,6 +120,9 @@ struct pantry_model_options {
     /* Adapters that change the model while it runs, "PATH" or "PATH=SCALE" each, ended by NULL: folders as mlx_lm or
      * PEFT write them (LoRA, DoRA), or llama.cpp's GGUF files. NULL: none. */
     const char *const *adapters;
+    /* A GGUF file with the encoder of pictures (mmproj) of a GGUF model; NULL: none. Directories have theirs inside. */
+    const char *projector;
+    bool projector_may_fail; /* the model then only reads text: for a projector that nobody has asked for */
 };
 
 PANTRY_API void pantry_model_options_init(struct pantry_model_options *options, size_t size);

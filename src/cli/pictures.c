@@ -104,7 +104,7 @@ size_t pn_picture_path(const char *text, size_t len, struct pn_buf *path)
     at += quote ? 1 : 0;
     if (is_picture(path->data))
         return at;
-    /* A sentence may end behind it. */
+    /* A sentence may end after it. */
     if (quote || path->len < 2 || !strchr(".,;:!?)", path->data[path->len - 1]))
         return 0;
     path->data[--path->len] = '\0';

@@ -24,7 +24,8 @@ struct pantry_model {
     struct pn_template *chat_template; /* parsed on first use */
     pthread_mutex_t template_lock;
     struct pn_grammar_vocabulary *vocabulary; /* for grammars; made on first use, under the template's lock */
-    struct pn_eye *eye;                       /* of a model that sees; else NULL */
+    struct pn_eye *eye;                       /* of a model that sees; else NULL, and ... */
+    struct pantry_error blind;                /* ... why, if it has a part that could not be opened */
     struct pn_disk_folder *folder;            /* of the prefix cache; NULL: none */
     struct pn_rope_override rope;             /* as asked for; owns its text */
     char *architecture, *name, *license, *tokenizer_name;

@@ -9,10 +9,12 @@
 #include "engine/disk_io.h"
 #include "engine/gguf_tokenizer.h"
 #include "model/hf/hf.h"
+#include "model/vision/gguf.h"
 #include "text/tokenizer/tokenizer_files.h"
 
 #include <errno.h>
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -91,15 +93,42 @@ static pantry_status take_directory(struct pn_weights *w, struct pantry_model *m
     return status;
 }
 
+/* Whether the rows of pictures fit the decoder, as far as its file says. */
+static bool fits(const struct pn_eye *eye, const struct pn_weights *weights)
+{
+    struct pn_str arch;
+    char key[128];
+    int64_t n_embd = pn_eye_row_size(eye);
+    if (pn_meta_str(weights, "general.architecture", &arch, NULL) == PANTRY_OK && arch.len < 64) {
+        snprintf(key, sizeof key, "%.*s.embedding_length", (int)arch.len, arch.data);
+        pn_meta_i64(weights, key, &n_embd, NULL);
+    }
+    return n_embd == pn_eye_row_size(eye);
+}
+
 /* The part of the model that sees, if it has one. */
 static pantry_status open_eye(struct pantry_model *m, struct pn_weights *weights, const struct pantry_model_options *o,
                               struct pantry_error *err)
 {
     struct pn_vision *vision = NULL;
+    struct pantry_error why = {0};
     struct pn_device_options options = {.n_threads = o->n_threads, .isa = o->isa};
-    pantry_status status = pn_vision_open(weights, &vision, err);
+    pantry_status status = o->projector ? pn_vision_open_gguf(o->projector, &vision, &why)
+                                        : pn_vision_open(weights, &vision, &why);
     if (!status && vision)
-        status = pn_eye_new(vision, o->device, &options, &m->eye, err);
+        status = pn_eye_new(vision, o->device, &options, &m->eye, &why);
+    if (o->projector && o->projector_may_fail && (status || !fits(m->eye, weights))) {
+        pn_eye_free(m->eye);
+        m->eye = NULL;
+        status = PANTRY_OK;
+    }
+    /* The text of a directory is read even if what it sees with is of a kind that is not. */
+    if (!o->projector && (status == PANTRY_UNSUPPORTED || status == PANTRY_FORMAT)) {
+        m->blind = why;
+        status = PANTRY_OK;
+    }
+    if (status && err)
+        *err = why;
     weights->n_given = m->eye ? pn_eye_row_size(m->eye) : 0;
     return status;
 }

@@ -82,7 +82,7 @@ static int32_t key_of(const struct pn_seen *s, int i)
 /* ---- places ---- */
 
 /* M-RoPE (Qwen2-VL, 2024): the rows of a picture have one time, and the row and column of their group; the text after
- * it goes on behind the longer side. */
+ * it goes on after the longer side. */
 static int place_view(const struct pn_vision *v, struct pn_pictures *p, const struct pn_vision_view *view, int at,
                       int position)
 {
@@ -231,9 +231,13 @@ pantry_status pn_pictures_encode(struct pn_pictures *p, struct pantry_error *err
     return status;
 }
 
-pantry_status pn_pictures_check(const struct pn_pictures *p, const int32_t *ids, size_t n, struct pantry_error *err)
+pantry_status pn_pictures_check(const struct pn_pictures *p, const int32_t *ids, size_t n, int n_vocab,
+                                struct pantry_error *err)
 {
     if (n != (size_t)p->n || memcmp(ids, p->ids, n * sizeof *ids) != 0)
         return pn_fail(err, PANTRY_INVALID, "the ids are not those of the prompt with pictures");
+    for (size_t i = 0; i < n; i++)
+        if (p->row[i] < 0 && (ids[i] < 0 || ids[i] >= n_vocab))
+            return pn_fail(err, PANTRY_INVALID, "token id %d is not in the vocabulary of %d", ids[i], n_vocab);
     return p->rows ? PANTRY_OK : pn_fail(err, PANTRY_INTERNAL, "the prompt's pictures are not encoded");
 }

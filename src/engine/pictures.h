@@ -13,8 +13,9 @@ pantry_status pn_pictures_new(struct pn_eye *eye, const struct pn_tokenizer *tok
                               struct pantry_error *err);
 /* Encodes those that are not known. */
 pantry_status pn_pictures_encode(struct pn_pictures *p, struct pantry_error *err);
-/* PANTRY_INVALID: these are not its ids; they are not encoded. */
-pantry_status pn_pictures_check(const struct pn_pictures *p, const int32_t *ids, size_t n, struct pantry_error *err);
+/* PANTRY_INVALID: these are not its ids, or one that no row stands for is not in the vocabulary. */
+pantry_status pn_pictures_check(const struct pn_pictures *p, const int32_t *ids, size_t n, int n_vocab,
+                                struct pantry_error *err);
 struct pn_pictures *pn_pictures_retain(struct pn_pictures *p);
 void pn_pictures_release(struct pn_pictures *p);
 

@@ -6,6 +6,8 @@
 
 pantry_status pn_prompt_refuse(const struct pantry_model *m, struct pantry_error *err)
 {
+    if (*m->blind.text)
+        return pn_fail(err, PANTRY_UNSUPPORTED, "this model cannot see pictures here: %s", m->blind.text);
     return pn_fail(err, PANTRY_UNSUPPORTED, "%s: this model only reads text, it cannot see pictures",
                    m->runner->model->weights->path);
 }

@@ -25,7 +25,7 @@ static pantry_status check(const struct pn_model *model, const struct pantry_req
         return pn_fail(err, PANTRY_INVALID, "invalid n_batch (found %d, allowed 0 to %d)", o->n_batch, PN_MAX_BATCH);
     if (o->max_tokens < 0)
         return pn_fail(err, PANTRY_INVALID, "invalid max_tokens (found %d, allowed 0 or more)", o->max_tokens);
-    return pictures ? pn_pictures_check(pictures, o->ids, o->n_ids, err) : pn_seq_check_ids(model, o->ids, o->n_ids, err);
+    return pictures ? pn_pictures_check(pictures, o->ids, o->n_ids, model->hp.n_vocab, err) : pn_seq_check_ids(model, o->ids, o->n_ids, err);
 }
 
 static char *copy_text(const char *text)
@@ -49,6 +49,8 @@ static bool copy_options(struct pn_request *r, const struct pantry_request_optio
         if (!(r->keys = calloc((size_t)r->n_context, sizeof *r->keys)))
             return false;
         memcpy(r->keys, r->pictures->keys, o->n_ids * sizeof *r->keys);
+        for (size_t i = 0; i < o->n_ids; i++) /* samplers count ids, and a picture's may be outside of the vocabulary */
+            r->ids[i] = r->pictures->row[i] < 0 ? r->ids[i] : 0;
     }
     for (; r->n_stop < o->n_stop; r->n_stop++)
         if (!(r->stop[r->n_stop] = copy_text(o->stop[r->n_stop])))

@@ -22,7 +22,7 @@ pantry_status pn_pictures_show(const struct pn_pictures *p, struct pn_step_build
             return pn_no_memory(err, "a picture");
         memcpy(to, p->rows[p->row[at]], p->row_size * sizeof *to);
         pn_step_give(step, row, step->n_rows - 1);
-        if (p->whole) /* what was read before is behind the window, or in the cache */
+        if (p->whole) /* what was read before is before the window, or in the cache */
             pn_step_block(step, row, p->first[at] < past ? past : p->first[at], p->last[at]);
     }
     return PANTRY_OK;

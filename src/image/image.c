@@ -146,7 +146,7 @@ pantry_status pn_image_decode(const void *data, size_t len, struct pn_image *out
     if (len == 0)
         return pn_fail(err, PANTRY_FORMAT, "the picture is empty");
     if (!f)
-        return pn_fail(err, PANTRY_FORMAT, "this is no PNG, JPEG, WebP, GIF or BMP picture");
+        return pn_fail(err, PANTRY_FORMAT, "this is not a PNG, JPEG, WebP, GIF or BMP picture");
     if (len > PN_IMAGE_MAX_FILE)
         return pn_fail(err, PANTRY_LIMIT, "the picture's file is too long (found %s bytes, allowed %s)",
                        pn_digits(len).text, pn_digits(PN_IMAGE_MAX_FILE).text);

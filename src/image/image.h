@@ -19,7 +19,7 @@ struct pn_image {
     unsigned char *rgb; /* (height, width, 3) */
 };
 
-/* Decodes a file's bytes. PANTRY_FORMAT: they are no picture, or damaged; PANTRY_LIMIT: too large; PANTRY_UNSUPPORTED: a
+/* Decodes a file's bytes. PANTRY_FORMAT: they are not a picture, or damaged; PANTRY_LIMIT: too large; PANTRY_UNSUPPORTED: a
  * kind of picture that is not read. The caller frees *out with pn_image_free. */
 pantry_status pn_image_decode(const void *data, size_t len, struct pn_image *out, struct pantry_error *err);
 /* A picture of that size, not filled. */

@@ -175,8 +175,7 @@ static bool has_pictures(const json_t *context)
 
 bool pn_answer_sees(const struct pn_loaded *loaded)
 {
-    struct pantry_model_info info = {.size = sizeof info};
-    return pantry_model_info(loaded->model, &info, NULL) == PANTRY_OK && info.sees;
+    return loaded->info.sees;
 }
 
 /* Models that see get their prompts from the library, also without pictures: templates want their texts in parts. */

@@ -261,6 +261,10 @@ static void add_tensor(struct reader *r, const struct pn_st_tensor *from, const 
     struct pn_hf_matrix m;
     struct pn_weights *w = r->v->weights;
     struct pn_st_tensor t = flat(from);
+    if (from->n_dims > 2 && from->shape[1] != 3) { /* MLX puts them last */
+        pn_hf_fail(&r->hf, PANTRY_UNSUPPORTED, "tensor %s does not begin with its 3 channels", from->name);
+        return;
+    }
     struct pn_tensor_info info = {.name = pn_arena_copy(&w->arena, name, strlen(name))};
     if (!info.name) {
         pn_hf_fail(&r->hf, PANTRY_NO_MEMORY, "out of memory for tensors");

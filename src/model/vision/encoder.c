@@ -60,7 +60,12 @@ static pn_array embedding(struct pn_builder *b, const struct pn_vision *v) /* (t
 {
     int n_pixels = 3 * v->frames * v->patch * v->patch;
     pn_array x = pn_given(b->graph, PN_NONE, 0, n_pixels, false);
+    pn_array second = PN_NONE; /* of a kernel for two frames, which are the same in a picture */
+    if (pn_weights_tensor(b->weights, "v.patch_embd.weight.1"))
+        second = pn_builder_product(b, -1, "v.patch_embd.weight.1", x, v->n_embd);
     x = pn_builder_project(b, -1, "v.patch_embd", x, v->n_embd);
+    if (second != PN_NONE)
+        x = pn_add(b->graph, x, second);
     if (v->family->positions == PN_POSITIONS_LEARNED)
         x = pn_add(b->graph, x, pn_given(b->graph, PN_NONE, n_pixels, v->n_embd, false));
     return pn_builder_has(b, -1, "v.pre_ln", "weight") ? pn_builder_norm(b, -1, "v.pre_ln", x) : x;

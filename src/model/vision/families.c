@@ -13,7 +13,6 @@
 
 static const struct pn_vision_family families[] = {
     {.types = "llava",
-     .projector = "mlp",
      .token = "<image>",
      .defaults = CLIP,
      .norm = PN_NORM_LAYER,

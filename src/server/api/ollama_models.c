@@ -220,6 +220,8 @@ static json_t *info_of(const json_t *d, bool verbose)
 static void overlay(json_t *d, const struct pn_carried *c)
 {
     char *license = pn_carried_license(c);
+    if (json_array_size(c->projectors))
+        json_object_set_new(d, "sees", json_true());
     const char *template = pn_carried_template(c, json_string_value(json_object_get(d, "template")));
     if (template)
         json_object_set_new(d, "template", json_string(template));
