@@ -501,7 +501,8 @@ struct pantry_picture {
     size_t len;
 };
 
-/* Reads a prompt as pantry_tokenize does; PANTRY_TOKENIZE_BOS adds nothing to a text that begins so already. The text has a placeholder for each picture, in order, as chat templates render
+/* Reads a prompt as pantry_tokenize does; PANTRY_TOKENIZE_BOS adds nothing to a text that begins so already. The text
+ * has a placeholder for each picture, in order, as chat templates render
  * {"type": "image"}; it becomes as many tokens as the picture costs. Without pictures any model will do. Pictures are
  * decoded here, with bounds on their size, and encoded when they are first needed; the model remembers the last ones by
  * their content. PANTRY_UNSUPPORTED: the model cannot see; PANTRY_INVALID: the text has more or fewer placeholders;
@@ -509,9 +510,9 @@ struct pantry_picture {
 PANTRY_API pantry_status pantry_prompt_new(pantry_model *model, const char *text, size_t len, unsigned flags,
                                            const struct pantry_picture *pictures, size_t n, pantry_prompt **prompt,
                                            struct pantry_error *error);
-/* The prompt of a conversation: renders a context as pantry_model_render does, and reads the text with special tokens. A
- * part {"type": "image", "data": "..."} of a message's content has the base64 of a picture's file, which templates do not
- * see. *text (NULL: not wanted) is what was rendered. PANTRY_RAISED as there; PANTRY_FORMAT also: not base64. */
+/* The prompt of a conversation: renders a context as pantry_model_render does, and reads the text with special tokens.
+ * A part {"type": "image", "data": "..."} of a message's content has the base64 of a picture's file, which templates do
+ * not see. *text (NULL: not wanted) is what was rendered. PANTRY_RAISED as there; PANTRY_FORMAT also: not base64. */
 PANTRY_API pantry_status pantry_prompt_chat(pantry_model *model, const char *context_json, pantry_prompt **prompt,
                                             char **text, size_t *len, struct pantry_error *error);
 /* The prompt's ids; a picture's are all the same. */

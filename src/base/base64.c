@@ -5,12 +5,12 @@
 
 static int value_of(char c)
 {
-    return c >= 'A' && c <= 'Z'     ? c - 'A'
-           : c >= 'a' && c <= 'z'   ? c - 'a' + 26
-           : c >= '0' && c <= '9'   ? c - '0' + 52
-           : c == '+' || c == '-'   ? 62
-           : c == '/' || c == '_'   ? 63
-                                    : -1;
+    return c >= 'A' && c <= 'Z'   ? c - 'A'
+           : c >= 'a' && c <= 'z' ? c - 'a' + 26
+           : c >= '0' && c <= '9' ? c - '0' + 52
+           : c == '+' || c == '-' ? 62
+           : c == '/' || c == '_' ? 63
+                                  : -1;
 }
 
 bool pn_base64_decode(const char *text, size_t len, struct pn_buf *out)

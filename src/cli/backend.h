@@ -32,7 +32,7 @@ struct pn_question {
     size_t len;
     bool has_system;
     size_t n_pictures; /* of the last message */
-    bool no_system; /* the user does not want that of the model either */
+    bool no_system;    /* the user does not want that of the model either */
     enum pn_think think;
     const struct pn_cli_sampler *sampler; /* with a seed */
     int n_context;                        /* most tokens of the conversation; 0: the default */

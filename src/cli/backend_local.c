@@ -135,8 +135,8 @@ static void put_cost(const struct pn_question *q, const pantry_prompt *prompt)
         all++;
     for (size_t i = all - q->n_pictures; i < all; i++) {
         n = pantry_prompt_picture(prompt, i, &width, &height);
-        fprintf(stderr, "%spicture of %d x %d pixels: %s tokens%s\n", pn_term_style(stderr, PN_STYLE_DIM), width, height,
-                pn_cli_grouped(&a, (unsigned)n), pn_term_style(stderr, PN_STYLE_OFF));
+        fprintf(stderr, "%spicture of %d x %d pixels: %s tokens%s\n", pn_term_style(stderr, PN_STYLE_DIM), width,
+                height, pn_cli_grouped(&a, (unsigned)n), pn_term_style(stderr, PN_STYLE_OFF));
     }
 }
 

@@ -48,7 +48,8 @@ void pn_chat_facts(const struct pn_chat *chat, struct pn_facts *facts);
 /* Adds a picture's file to the next message. Reports errors; exit status. */
 int pn_chat_show(struct pn_chat *chat, const char *file);
 /* Sends `text` to the model with the pictures that were added. To a model that sees, also those whose files the text
- * names: their paths leave the text. Prints the answer on standard output and the figures on standard error. Exit status. */
+ * names: their paths leave the text. Prints the answer on standard output and the figures on standard error. Exit
+ * status. */
 int pn_chat_say(struct pn_chat *chat, const char *text, size_t len);
 
 #endif

@@ -67,7 +67,8 @@ int pn_picture_part(const char *file, json_t **part)
         return status;
     pn_base64_encode(data, len, &text);
     free(data);
-    *part = text.failed ? NULL : json_pack("{s:s, s:s%}", "type", "image", "data", text.data ? text.data : "", text.len);
+    *part =
+        text.failed ? NULL : json_pack("{s:s, s:s%}", "type", "image", "data", text.data ? text.data : "", text.len);
     pn_buf_free(&text);
     return *part ? PN_EXIT_DONE : pn_cli_no_memory();
 }

@@ -87,8 +87,8 @@ pantry_status pantry_prompt_chat(pantry_model *m, const char *context_json, pant
     *prompt = NULL;
     json_t *context = json_loads(context_json, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &e);
     if (!context)
-        return pn_fail(err, PANTRY_FORMAT, "the template's context is not JSON: line %d, column %d: %s", e.line, e.column,
-                       e.text);
+        return pn_fail(err, PANTRY_FORMAT, "the template's context is not JSON: line %d, column %d: %s", e.line,
+                       e.column, e.text);
     bool parts = m->eye && template && strstr(template, "image");
     pantry_status status = take_pictures(&found, context, parts, err);
     if (!status && found.pictures.len && !m->eye)

@@ -8,12 +8,12 @@
 
 /* A picture. Its geometry is known from the beginning, its rows once it is encoded. */
 struct pn_seen {
-    char hash[65]; /* SHA-256 of the file */
+    char hash[65];                /* SHA-256 of the file */
     struct pn_vision_views views; /* without pixels once it is encoded */
     int width, height;
     int n_rows;
-    float *rows; /* (n_rows, n_out); NULL: not encoded yet */
-    int refs;    /* of prompts */
+    float *rows;          /* (n_rows, n_out); NULL: not encoded yet */
+    int refs;             /* of prompts */
     struct pn_seen *next; /* seen less recently */
 };
 

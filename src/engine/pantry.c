@@ -113,8 +113,8 @@ static pantry_status open_eye(struct pantry_model *m, struct pn_weights *weights
     struct pn_vision *vision = NULL;
     struct pantry_error why = {0};
     struct pn_device_options options = {.n_threads = o->n_threads, .isa = o->isa};
-    pantry_status status = o->projector ? pn_vision_open_gguf(o->projector, &vision, &why)
-                                        : pn_vision_open(weights, &vision, &why);
+    pantry_status status =
+        o->projector ? pn_vision_open_gguf(o->projector, &vision, &why) : pn_vision_open(weights, &vision, &why);
     if (!status && vision)
         status = pn_eye_new(vision, o->device, &options, &m->eye, &why);
     if (o->projector && o->projector_may_fail && (status || !fits(m->eye, weights))) {

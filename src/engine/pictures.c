@@ -143,10 +143,10 @@ static pantry_status match_rows(struct prompt *own, int32_t token, struct pantry
     size_t wanted = 0;
     for (size_t i = 0; i < own->n_seen; i++)
         wanted += (size_t)own->seen[i]->n_rows;
-    return n_rows == wanted ? PANTRY_OK
-                            : pn_fail(err, PANTRY_FORMAT,
-                                      "the tokenizer does not know the token of pictures (found %zu of %zu)", n_rows,
-                                      wanted);
+    return n_rows == wanted
+               ? PANTRY_OK
+               : pn_fail(err, PANTRY_FORMAT, "the tokenizer does not know the token of pictures (found %zu of %zu)",
+                         n_rows, wanted);
 }
 
 static pantry_status check_blocks(const struct pn_pictures *p, struct pantry_error *err)

@@ -43,7 +43,8 @@ static pantry_status init(struct pantry_prompt *p, const char *text, size_t len,
     if (n && !p->model->eye)
         return pn_prompt_refuse(p->model, err);
     if (!tokenizer)
-        return pn_fail(err, PANTRY_UNSUPPORTED, "%s: the model has no tokenizer", p->model->runner->model->weights->path);
+        return pn_fail(err, PANTRY_UNSUPPORTED, "%s: the model has no tokenizer",
+                       p->model->runner->model->weights->path);
     if (flags & PANTRY_TOKENIZE_SPECIAL && has_bos(tokenizer, text, len))
         flags &= ~(unsigned)PANTRY_TOKENIZE_BOS;
     unsigned wanted = (flags & PANTRY_TOKENIZE_SPECIAL ? PN_TOKENIZE_SPECIAL : 0) |

@@ -25,7 +25,8 @@ static pantry_status check(const struct pn_model *model, const struct pantry_req
         return pn_fail(err, PANTRY_INVALID, "invalid n_batch (found %d, allowed 0 to %d)", o->n_batch, PN_MAX_BATCH);
     if (o->max_tokens < 0)
         return pn_fail(err, PANTRY_INVALID, "invalid max_tokens (found %d, allowed 0 or more)", o->max_tokens);
-    return pictures ? pn_pictures_check(pictures, o->ids, o->n_ids, model->hp.n_vocab, err) : pn_seq_check_ids(model, o->ids, o->n_ids, err);
+    return pictures ? pn_pictures_check(pictures, o->ids, o->n_ids, model->hp.n_vocab, err)
+                    : pn_seq_check_ids(model, o->ids, o->n_ids, err);
 }
 
 static char *copy_text(const char *text)

@@ -48,14 +48,14 @@ struct pn_request {
     struct pn_request *next;      /* in the scheduler's list */
     struct pn_request *forgotten; /* in the list of abandoned requests, under the scheduler's lock */
     struct pn_seq seq;
-    int32_t *ids;              /* (n_context) */
-    int32_t *keys;             /* (n_context): for the prefix tree; `ids` without pictures */
+    int32_t *ids;                 /* (n_context) */
+    int32_t *keys;                /* (n_context): for the prefix tree; `ids` without pictures */
     struct pn_pictures *pictures; /* of the prompt; NULL: none */
-    int kept;                  /* tokens that are in the prefix tree */
-    int boundary;              /* where a younger prompt branches off; 0: nowhere */
-    struct pn_disk_load *load; /* of its prompt's beginning, if it waits for one */
-    bool looked;               /* for it on the disk */
-    int n_memory, n_loaded;    /* tokens that were in memory then, and after the load */
+    int kept;                     /* tokens that are in the prefix tree */
+    int boundary;                 /* where a younger prompt branches off; 0: nowhere */
+    struct pn_disk_load *load;    /* of its prompt's beginning, if it waits for one */
+    bool looked;                  /* for it on the disk */
+    int n_memory, n_loaded;       /* tokens that were in memory then, and after the load */
     bool in_step;
     struct pn_sampler sampler;
     struct pn_think think;

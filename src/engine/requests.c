@@ -33,8 +33,8 @@ static pantry_status submit(struct pantry_request *request, const struct pantry_
     if (o.cache_key && !key)
         return pn_no_memory(err, "a request");
     o.cache_key = key;
-    status = pn_request_new(sched, m->runner->model, m->tokenizer, &o, pn_prompt_pictures(o.prompt),
-                            &request->request, err);
+    status =
+        pn_request_new(sched, m->runner->model, m->tokenizer, &o, pn_prompt_pictures(o.prompt), &request->request, err);
     free(key);
     if (status)
         return status;

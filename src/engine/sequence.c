@@ -169,8 +169,14 @@ pantry_status pn_seq_state_new(struct pn_seq_memory *m, int32_t *state, struct p
 pantry_status pn_seq_init(struct pn_seq *s, struct pn_seq_memory *m, const char *key, int32_t *ids, int n_context,
                           struct pantry_error *err)
 {
-    *s = (struct pn_seq){
-        .memory = m, .key = key, .ids = ids, .keys = ids, .n_context = n_context, .state = -1, .next = -1, .passing = -1};
+    *s = (struct pn_seq){.memory = m,
+                         .key = key,
+                         .ids = ids,
+                         .keys = ids,
+                         .n_context = n_context,
+                         .state = -1,
+                         .next = -1,
+                         .passing = -1};
     s->table = n_context / PN_PAGE_TOKENS + 1;
     pantry_status status = pn_tables_take(&m->pool->tables, m->pool->n_groups * s->table, &s->pages, err);
     if (status)

@@ -282,8 +282,8 @@ static pantry_status all_logits(pantry_session *s, const int32_t *ids, size_t n,
         return pn_fail(err, PANTRY_CONTEXT_FULL, "too many tokens for the context (found %zu, allowed %d)", n,
                        s->n_context);
     const struct pn_model *model = s->model->runner->model;
-    pantry_status status = pictures ? pn_pictures_check(pictures, ids, n, model->hp.n_vocab, err)
-                                    : pn_seq_check_ids(model, ids, n, err);
+    pantry_status status =
+        pictures ? pn_pictures_check(pictures, ids, n, model->hp.n_vocab, err) : pn_seq_check_ids(model, ids, n, err);
     if (status || (status = pn_step_init(&job.step, longest_step(s, pictures), 1, err)))
         return status;
     if (!(job.ids = malloc((n + 1) * sizeof *job.ids))) {

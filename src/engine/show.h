@@ -8,13 +8,13 @@
 struct pn_pictures {
     atomic_int refs;
     int n;
-    int32_t *ids, *keys;     /* keys: for the prefix tree; a picture's tokens have its content's */
-    int32_t *row;            /* the row that stands for a token; -1: none */
-    int32_t *first, *last;   /* of a token's picture where its tokens see each other; both its own otherwise */
-    int32_t *place;          /* (3, n): time, height, width; NULL: as usual */
-    int shift;               /* positions of tokens after the prompt are their index and this */
-    bool whole;              /* a picture must not be cut by a step */
-    const float **rows;      /* where each row is; NULL: not encoded yet */
+    int32_t *ids, *keys;   /* keys: for the prefix tree; a picture's tokens have its content's */
+    int32_t *row;          /* the row that stands for a token; -1: none */
+    int32_t *first, *last; /* of a token's picture where its tokens see each other; both its own otherwise */
+    int32_t *place;        /* (3, n): time, height, width; NULL: as usual */
+    int shift;             /* positions of tokens after the prompt are their index and this */
+    bool whole;            /* a picture must not be cut by a step */
+    const float **rows;    /* where each row is; NULL: not encoded yet */
     size_t n_rows, row_size;
 };
 

@@ -12,10 +12,10 @@ struct pn_step_builder {
     int32_t *ids, *pos, *kinds, *last, *first, *given, *out_rows;
     struct pn_batch_seq *seqs; /* ... and its lists */
     int max_tokens, max_seqs;
-    int32_t *places;  /* (3, max_tokens): positions of the rotation's sections, until the step is settled */
-    float *rows;      /* (n_rows, row_size): what stands for tokens */
+    int32_t *places; /* (3, max_tokens): positions of the rotation's sections, until the step is settled */
+    float *rows;     /* (n_rows, row_size): what stands for tokens */
     size_t n_rows, row_size, room; /* room: floats */
-    void *results[1]; /* where the result goes; set it before the step runs */
+    void *results[1];              /* where the result goes; set it before the step runs */
 };
 
 /* Room for `max_seqs` sequences with `max_tokens` tokens in total. */

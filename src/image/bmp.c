@@ -8,10 +8,10 @@ enum { PLAIN, RUNS8, RUNS4, FIELDS };
 struct picture {
     const struct pn_image_file *file;
     int bits, kind;
-    bool upwards;            /* the last row comes first */
-    size_t pixels;           /* where they begin */
+    bool upwards;  /* the last row comes first */
+    size_t pixels; /* where they begin */
     const unsigned char *palette;
-    int entry, n_palette;    /* bytes of a colour, and their number */
+    int entry, n_palette; /* bytes of a colour, and their number */
     uint32_t mask[3];
 };
 
@@ -141,7 +141,8 @@ static pantry_status read_palette(struct picture *p, size_t header, uint32_t n, 
 
 static bool known(const struct picture *p)
 {
-    bool plain = p->kind == PLAIN && (p->bits == 1 || p->bits == 4 || p->bits == 8 || p->bits == 16 || p->bits == 24 || p->bits == 32);
+    bool plain = p->kind == PLAIN &&
+                 (p->bits == 1 || p->bits == 4 || p->bits == 8 || p->bits == 16 || p->bits == 24 || p->bits == 32);
     return plain || (p->kind == RUNS8 && p->bits == 8) || (p->kind == RUNS4 && p->bits == 4) ||
            (p->kind == FIELDS && (p->bits == 16 || p->bits == 32));
 }

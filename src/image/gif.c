@@ -10,9 +10,9 @@ struct reader {
     struct pn_image_file *file;
     size_t at;
     unsigned char palette[PALETTE];
-    size_t block;   /* bytes left of a data block */
-    uint32_t bits;  /* not yet used, ... */
-    int n_bits;     /* ... so many */
+    size_t block;  /* bytes left of a data block */
+    uint32_t bits; /* not yet used, ... */
+    int n_bits;    /* ... so many */
     uint16_t prefix[MAX_CODES];
     unsigned char last[MAX_CODES], stack[MAX_CODES];
 };

@@ -49,7 +49,8 @@ static void source_of(int turn, int x, int y, int width, int height, int *from_x
 {
     bool sides = turn >= 5; /* rows are columns */
     int u = sides ? y : x, v = sides ? x : y;
-    bool flip_x = turn == 2 || turn == 3 || turn == 7 || turn == 8, flip_y = turn == 3 || turn == 4 || turn == 6 || turn == 7;
+    bool flip_x = turn == 2 || turn == 3 || turn == 7 || turn == 8,
+         flip_y = turn == 3 || turn == 4 || turn == 6 || turn == 7;
     *from_x = flip_x ? width - 1 - u : u;
     *from_y = flip_y ? height - 1 - v : v;
 }

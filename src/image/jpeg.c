@@ -33,7 +33,8 @@ static void give_up(j_common_ptr c)
 
 static void hear(j_common_ptr c, int level)
 {
-    static const int grave[] = {JWRN_JPEG_EOF, JWRN_HIT_MARKER, JWRN_HUFF_BAD_CODE, JWRN_ARITH_BAD_CODE, JWRN_MUST_RESYNC};
+    static const int grave[] = {JWRN_JPEG_EOF, JWRN_HIT_MARKER, JWRN_HUFF_BAD_CODE, JWRN_ARITH_BAD_CODE,
+                                JWRN_MUST_RESYNC};
     for (size_t i = 0; level < 0 && i < sizeof grave / sizeof *grave; i++)
         if (c->err->msg_code == grave[i])
             give_up(c);
@@ -97,7 +98,8 @@ static void read_all(struct reader *r, j_decompress_ptr d)
     jpeg_read_header(d, TRUE);
     read_turn(r, d);
     d->out_color_space = d->num_components == 4 ? JCS_CMYK : JCS_RGB;
-    r->status = pn_image_take(r->file, d->image_width, d->image_height, d->progressive_mode ? PROGRESSIVE_WORK : 0, r->err);
+    r->status =
+        pn_image_take(r->file, d->image_width, d->image_height, d->progressive_mode ? PROGRESSIVE_WORK : 0, r->err);
     if (r->status)
         longjmp(r->escape, 1);
     jpeg_start_decompress(d);

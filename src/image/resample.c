@@ -54,16 +54,18 @@ static double hamming(double x)
 static const struct {
     double (*at)(double x);
     double reach; /* beyond it the filter is 0 */
-} filters[PN_N_RESAMPLE] = {[PN_RESAMPLE_LANCZOS] = {lanczos, 3}, [PN_RESAMPLE_BILINEAR] = {bilinear, 1},
-                            [PN_RESAMPLE_BICUBIC] = {bicubic, 2}, [PN_RESAMPLE_BOX] = {box, 0.5},
+} filters[PN_N_RESAMPLE] = {[PN_RESAMPLE_LANCZOS] = {lanczos, 3},
+                            [PN_RESAMPLE_BILINEAR] = {bilinear, 1},
+                            [PN_RESAMPLE_BICUBIC] = {bicubic, 2},
+                            [PN_RESAMPLE_BOX] = {box, 0.5},
                             [PN_RESAMPLE_HAMMING] = {hamming, 1}};
 
 /* ---- weights ---- */
 
 /* For each value of the result: the first of the source that counts, how many do, and their weights. */
 struct weights {
-    int n;      /* results */
-    int most;   /* weights of a result */
+    int n;    /* results */
+    int most; /* weights of a result */
     int *first, *count;
     int32_t *weight; /* (n, most) */
 };
@@ -174,7 +176,8 @@ static pantry_status nearest(const struct pn_image *from, int width, int height,
     for (int y = 0; !status && y < height; y++, at_y += step_y) {
         double at_x = step_x / 2; /* sums, whose rounding decides in ties */
         for (int x = 0; x < width; x++, at_x += step_x) {
-            size_t u = (size_t)at_x, v = (size_t)at_y, last_u = (size_t)from->width - 1, last_v = (size_t)from->height - 1;
+            size_t u = (size_t)at_x, v = (size_t)at_y, last_u = (size_t)from->width - 1,
+                   last_v = (size_t)from->height - 1;
             u = u < last_u ? u : last_u;
             v = v < last_v ? v : last_v;
             memcpy(out->rgb + ((size_t)y * (size_t)width + (size_t)x) * 3,
@@ -184,8 +187,8 @@ static pantry_status nearest(const struct pn_image *from, int width, int height,
     return status;
 }
 
-/* Which pass comes first, as Pillow 13 chooses (found by comparing): columns if the picture loses more than twice as many
- * rows as columns. It matters, since values are rounded between the passes. */
+/* Which pass comes first, as Pillow 13 chooses (found by comparing): columns if the picture loses more than twice as
+ * many rows as columns. It matters, since values are rounded between the passes. */
 static bool rows_first(const struct pn_image *from, int width, int height)
 {
     return from->height <= height || from->height - height <= 2 * (from->width - width);

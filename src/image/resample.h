@@ -8,7 +8,15 @@
 #include "image/image.h"
 
 /* Numbered as `resample` in preprocessor_config.json. */
-enum pn_resample { PN_RESAMPLE_NEAREST, PN_RESAMPLE_LANCZOS, PN_RESAMPLE_BILINEAR, PN_RESAMPLE_BICUBIC, PN_RESAMPLE_BOX, PN_RESAMPLE_HAMMING, PN_N_RESAMPLE };
+enum pn_resample {
+    PN_RESAMPLE_NEAREST,
+    PN_RESAMPLE_LANCZOS,
+    PN_RESAMPLE_BILINEAR,
+    PN_RESAMPLE_BICUBIC,
+    PN_RESAMPLE_BOX,
+    PN_RESAMPLE_HAMMING,
+    PN_N_RESAMPLE
+};
 
 /* The picture in another size; the caller frees *out. */
 pantry_status pn_image_resize(const struct pn_image *from, int width, int height, enum pn_resample filter,

@@ -16,7 +16,8 @@ static pantry_status damaged(struct pantry_error *err)
 static pantry_status read_still(struct pn_image_file *file, struct pantry_error *err)
 {
     size_t stride = (size_t)file->image.width * 3;
-    bool ok = WebPDecodeRGBInto(file->data, file->len, file->image.rgb, stride * (size_t)file->image.height, (int)stride);
+    bool ok =
+        WebPDecodeRGBInto(file->data, file->len, file->image.rgb, stride * (size_t)file->image.height, (int)stride);
     return ok ? PANTRY_OK : damaged(err);
 }
 

@@ -38,8 +38,8 @@ pantry_status pn_model_new_adapted(struct pn_weights *weights, const struct pn_r
                                    const char *const *adapters, struct pn_model **out, struct pantry_error *err);
 void pn_model_free(struct pn_model *model);
 
-/* For models that are not decoders: counts parameters and bytes of the weights; makes a builder with room for the layers
- * and tensors. */
+/* For models that are not decoders: counts parameters and bytes of the weights; makes a builder with room for the
+ * layers and tensors. */
 void pn_model_count(struct pn_model *model);
 pantry_status pn_model_builder(struct pn_model *model, struct pn_builder *b, struct pantry_error *err);
 

@@ -187,6 +187,8 @@ static pantry_status see(const struct pn_loaded *loaded, const json_t *context, 
         return pn_no_memory(err, "a prompt");
     pantry_status status = pantry_prompt_chat(loaded->model, json, &p->seen, &p->text, &p->len, err);
     free(json);
+    if ((status == PANTRY_FORMAT || status == PANTRY_LIMIT) && has_pictures(context)) /* the caller's picture */
+        return err ? err->status = PANTRY_INVALID : PANTRY_INVALID;
     if (status)
         return status;
     const int32_t *ids = pantry_prompt_ids(p->seen, &p->n);
@@ -250,11 +252,11 @@ struct making {
     struct pn_answer *out;
     struct pn_replay *replay;
     const pantry_prompt *seen; /* the prompt, where it has pictures */
-    int n_taken;            /* tokens */
-    int n_read;             /* of the prompt, as told */
-    json_t *logprobs;       /* of the tokens since the last part, or NULL */
-    struct pn_buf ids;      /* of the answer, where there are several stop texts, or it may outgrow the context */
-    bool unwanted, repeats; /* repeats: the parser tells what the message that is continued has already */
+    int n_taken;               /* tokens */
+    int n_read;                /* of the prompt, as told */
+    json_t *logprobs;          /* of the tokens since the last part, or NULL */
+    struct pn_buf ids;         /* of the answer, where there are several stop texts, or it may outgrow the context */
+    bool unwanted, repeats;    /* repeats: the parser tells what the message that is continued has already */
 };
 
 /* JSON has no infinity; this is what OpenAI sends for a token that is impossible. */

@@ -51,8 +51,8 @@ struct pn_batch {
     int32_t n_pos;        /* rows of pos; 0: one */
     const int32_t *last;  /* (n_tokens): the last position of its sequence that a token of a causal model sees: its own
                              or a later one of the step (images are seen whole); NULL: its own */
-    const int32_t *first; /* (n_tokens): the first position of the block that a token sees whole: all it sees where windows
-                             are listed, and no later than this where they slide; NULL: its own */
+    const int32_t *first; /* (n_tokens): the first position of the block that a token sees whole: all it sees where
+                             windows are listed, and no later than this where they slide; NULL: its own */
     const int32_t *given; /* (n_tokens): the row of `rows` that stands for the token; -1: none; NULL: none has one */
     const float *rows;    /* ... rows_stride floats apart, in memory of the host */
     size_t rows_stride;

@@ -52,8 +52,8 @@ struct pn_rope_split {
 };
 
 enum pn_window_kind {
-    PN_WINDOW_SLIDING,  /* a token at position p sees positions > p - w */
-    PN_WINDOW_CHUNKED,  /* ... from the last multiple of w on */
+    PN_WINDOW_SLIDING,   /* a token at position p sees positions > p - w */
+    PN_WINDOW_CHUNKED,   /* ... from the last multiple of w on */
     PN_WINDOW_SYMMETRIC, /* ... those at most w / 2 away in both directions */
     PN_WINDOW_LISTED     /* ... those from batch.first to batch.last */
 };

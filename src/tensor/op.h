@@ -16,9 +16,10 @@ pn_array pn_input(struct pn_graph *g, const char *name, enum pn_rows rows, int n
 
 /* (tokens) ids -> (tokens, n_cols): rows of a matrix. */
 pn_array pn_embed(struct pn_graph *g, pn_array table);
-/* Rows that the caller of a step computed, batch.rows, instead of those of x (tokens, 1, n): values offset .. offset + n
- * - 1 of each. Tokens without a given row keep x's; with `add` the values are added to x. Without x (PN_NONE) such tokens
- * have zeros. */
+/* Rows that the caller of a step computed, batch.rows, instead of those of x (tokens, 1, n): values offset .. offset +
+ * n
+ * - 1 of each. Tokens without a given row keep x's; with `add` the values are added to x. Without x (PN_NONE) such
+ * tokens have zeros. */
 pn_array pn_given(struct pn_graph *g, pn_array x, int offset, int n, bool add);
 /* (tokens, ...) -> (outputs, ...): the requested rows. */
 pn_array pn_output_rows(struct pn_graph *g, pn_array x);
@@ -212,7 +213,7 @@ static inline int64_t pn_attention_last_of(const struct pn_attention_params *p, 
 {
     return b->last && (p->causal || (p->window > 0 && p->window_kind == PN_WINDOW_LISTED))
                ? b->last[seq->start + i]
-                                : pn_attention_last(p, seq->past + i, (int64_t)seq->past + seq->n);
+               : pn_attention_last(p, seq->past + i, (int64_t)seq->past + seq->n);
 }
 
 /* The decrease of head h's scores per position of distance: Press et al., ALiBi, 2021. */

@@ -30,7 +30,9 @@ def picture(rng, width, height):
 class Tool:
     def __init__(self, build, folder):
         self.folder = folder
-        self.process = subprocess.Popen([f"{build}/tools/resize"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            [f"{build}/tools/resize"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
 
     def run(self, file, width=0, height=0, resample=0):
         out = self.folder / "out.rgb"
@@ -58,18 +60,30 @@ def formats(rng, tool):
     alpha = image.convert("RGBA")
     alpha.putalpha(Image.fromarray(np.random.default_rng(1).integers(0, 255, (47, 61), np.uint8)))
     exif = Image.Exif()
-    cases = [("rgb.png", image, {}), ("rgba.png", alpha, {}), ("grey.png", image.convert("L"), {}),
-             ("greyalpha.png", alpha.convert("LA"), {}), ("palette.png", image.quantize(19), {}),
-             ("bits.png", image.convert("1"), {}), ("rgb.bmp", image, {}), ("palette.bmp", image.quantize(200), {}),
-             ("bits.bmp", image.convert("1"), {}), ("palette.gif", image.quantize(90), {}),
-             ("few.gif", image.quantize(3), {}), ("interlaced.gif", image.quantize(250), {"interlace": True}),
-             ("lossless.webp", image, {"lossless": True}), ("alpha.webp", alpha, {"lossless": True, "exact": True}),
-             ("lossy.webp", image, {"quality": 90}),
-             ("moving.gif", image.quantize(50), {"save_all": True, "append_images": [image.quantize(9)] * 3}),
-             ("moving.webp", image, {"save_all": True, "append_images": [alpha] * 3, "lossless": True}),
-             ("rgb.jpg", image, {"quality": 95, "subsampling": 0}), ("half.jpg", image, {"quality": 80}),
-             ("progressive.jpg", image, {"progressive": True}), ("grey.jpg", image.convert("L"), {}),
-             ("cmyk.jpg", image.convert("CMYK"), {"quality": 95})]
+    cases = [
+        ("rgb.png", image, {}),
+        ("rgba.png", alpha, {}),
+        ("grey.png", image.convert("L"), {}),
+        ("greyalpha.png", alpha.convert("LA"), {}),
+        ("palette.png", image.quantize(19), {}),
+        ("bits.png", image.convert("1"), {}),
+        ("rgb.bmp", image, {}),
+        ("palette.bmp", image.quantize(200), {}),
+        ("bits.bmp", image.convert("1"), {}),
+        ("palette.gif", image.quantize(90), {}),
+        ("few.gif", image.quantize(3), {}),
+        ("interlaced.gif", image.quantize(250), {"interlace": True}),
+        ("lossless.webp", image, {"lossless": True}),
+        ("alpha.webp", alpha, {"lossless": True, "exact": True}),
+        ("lossy.webp", image, {"quality": 90}),
+        ("moving.gif", image.quantize(50), {"save_all": True, "append_images": [image.quantize(9)] * 3}),
+        ("moving.webp", image, {"save_all": True, "append_images": [alpha] * 3, "lossless": True}),
+        ("rgb.jpg", image, {"quality": 95, "subsampling": 0}),
+        ("half.jpg", image, {"quality": 80}),
+        ("progressive.jpg", image, {"progressive": True}),
+        ("grey.jpg", image.convert("L"), {}),
+        ("cmyk.jpg", image.convert("CMYK"), {"quality": 95}),
+    ]
     for turn in range(1, 9):
         exif = Image.Exif()
         exif[0x0112] = turn

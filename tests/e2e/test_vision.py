@@ -52,7 +52,9 @@ def setUpModule():
         file.write(f"FROM {MODEL}\nFROM {MMPROJ}\n")
     env = {**os.environ, "PANTRY_HOME": home}
     env.pop("PANTRY_MODELS", None)
-    subprocess.run([service.PANTRY, "create", "sees", "-f", join("Modelfile")], env=env, check=True, capture_output=True)
+    subprocess.run(
+        [service.PANTRY, "create", "sees", "-f", join("Modelfile")], env=env, check=True, capture_output=True
+    )
     SERVICE = service.Service({"blind": BLIND}, home=home)
 
 
@@ -90,7 +92,9 @@ class Program(unittest.TestCase):
         self.assertEqual(answer, self.run_with(f"{path.replace(' ', chr(92) + ' ')} {QUESTION}"))
 
     def test_tokens(self):
-        ids = json.loads(pantry("tokenize", MODEL, "--json", "--context", context(IMAGE, TEXT), "--image", FILES["red"]))
+        ids = json.loads(
+            pantry("tokenize", MODEL, "--json", "--context", context(IMAGE, TEXT), "--image", FILES["red"])
+        )
         self.assertEqual(ids.count(max(ids)), seeing_model.N_ROWS)
         self.assertEqual(len(tiny_model.vocabulary()[0]) + 2, max(ids))
 
@@ -109,7 +113,8 @@ class Program(unittest.TestCase):
 
     def test_refusals(self):
         ask = ["tokenize", MODEL, "--context", context(IMAGE, TEXT)]
-        self.assertIn("1 places for pictures", pantry(*ask, fails=True))
+        two = [part for name in FILES for part in ("--image", FILES[name])]
+        self.assertIn("1 places for pictures", pantry(*ask, *two, fails=True))
         damaged = os.path.join(FOLDER.name, "damaged.png")
         with open(damaged, "wb") as file:
             file.write(PICTURES["red"][:-20])
@@ -153,19 +158,30 @@ class Apis(unittest.TestCase):
             )
             self.assertEqual(reply["choices"][0]["message"]["content"], expected)
             parts = [{"type": "input_image", "image_url": url}, {"type": "input_text", "text": QUESTION}]
-            reply = self.ask("/v1/responses", input=[{"role": "user", "content": parts}], max_output_tokens=12, temperature=0)
+            reply = self.ask(
+                "/v1/responses", input=[{"role": "user", "content": parts}], max_output_tokens=12, temperature=0
+            )
             self.assertEqual(reply["output"][0]["content"][0]["text"], expected)
             source = {"type": "base64", "media_type": "image/png", "data": encoded(name)}
             parts = [{"type": "image", "source": source}, TEXT]
-            reply = self.ask("/v1/messages", messages=[{"role": "user", "content": parts}], max_tokens=12, temperature=0)
+            reply = self.ask(
+                "/v1/messages", messages=[{"role": "user", "content": parts}], max_tokens=12, temperature=0
+            )
             self.assertEqual(reply["content"][0]["text"], expected)
             run = ["run", "--local", MODEL, "--temp", "0", "-n", "12", "--image", FILES[name], QUESTION]
             self.assertEqual(pantry(*run).strip(), expected.strip())
         self.assertNotEqual(self.ollama("red"), self.ollama("blue"))
 
     def test_follow_up_reads_nothing_again(self):
-        first = [{"role": "user", "content": [{"type": "image", "source": {
-            "type": "base64", "media_type": "image/png", "data": encoded("blue")}}, TEXT]}]
+        first = [
+            {
+                "role": "user",
+                "content": [
+                    {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": encoded("blue")}},
+                    TEXT,
+                ],
+            }
+        ]
         reply = self.ask("/v1/messages", messages=first, max_tokens=4, temperature=0)
         answer = reply["content"][0]["text"]
         more = first + [{"role": "assistant", "content": answer}, {"role": "user", "content": "and now?"}]
@@ -187,7 +203,9 @@ class Apis(unittest.TestCase):
         self.assertIn("not fetched", refusal)
         source = {"type": "url", "url": "http://127.0.0.1/a.png"}
         parts = [{"type": "image", "source": source}]
-        self.assertIn("base64", self.refused("/v1/messages", max_tokens=3, messages=[{"role": "user", "content": parts}]))
+        self.assertIn(
+            "base64", self.refused("/v1/messages", max_tokens=3, messages=[{"role": "user", "content": parts}])
+        )
         self.assertIn("does not see", self.refused("/api/chat", model="blind", messages=image(encoded("red"))))
 
     def test_capability(self):
@@ -206,7 +224,11 @@ class Transformers(unittest.TestCase):
 
     def test_cases(self):
         root = os.path.join(DATA, "vision")
-        families = [f for f in sorted(os.listdir(root)) if os.path.exists(os.path.join(root, f, "cases.json"))] if os.path.isdir(root) else []
+        families = (
+            [f for f in sorted(os.listdir(root)) if os.path.exists(os.path.join(root, f, "cases.json"))]
+            if os.path.isdir(root)
+            else []
+        )
         if not families:
             self.skipTest("the test data has no vision")
         path = os.path.join(FOLDER.name, "context.json")

@@ -1,5 +1,5 @@
-/* Resizes pictures in bulk for differential tests: one line "FILE WIDTH HEIGHT FILTER OUT" each on standard input; OUT gets
- * the bytes of RGB. A WIDTH of 0 only decodes. Prints "ok WIDTH HEIGHT", or "error: ..." per line. */
+/* Resizes pictures in bulk for differential tests: one line "FILE WIDTH HEIGHT FILTER OUT" each on standard input; OUT
+ * gets the bytes of RGB. A WIDTH of 0 only decodes. Prints "ok WIDTH HEIGHT", or "error: ..." per line. */
 #include "base/file.h"
 #include "image/resample.h"
 

@@ -781,7 +781,8 @@ int main(void)
         cmocka_unit_test(rotates_by_sections),
         cmocka_unit_test(scales_by_position),
         cmocka_unit_test(looks_up_rows),
-        cmocka_unit_test(given_rows_stand_for_tokens), cmocka_unit_test(kinds_have_defaults),
+        cmocka_unit_test(given_rows_stand_for_tokens),
+        cmocka_unit_test(kinds_have_defaults),
         cmocka_unit_test(chooses_and_averages_rows),
         cmocka_unit_test(limits_of_rejected_numbers),
     };

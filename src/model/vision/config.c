@@ -39,8 +39,8 @@ static int config(struct reader *r, const char *names, int64_t least, int64_t mo
 {
     int64_t n = pn_hf_int(&r->hf, names, -1);
     if (n < least || n > most)
-        pn_hf_fail(&r->hf, PANTRY_FORMAT, "%s of the vision part is missing or out of range (allowed %lld to %lld)", names,
-                   (long long)least, (long long)most);
+        pn_hf_fail(&r->hf, PANTRY_FORMAT, "%s of the vision part is missing or out of range (allowed %lld to %lld)",
+                   names, (long long)least, (long long)most);
     return n < least ? (int)least : n > most ? (int)most : (int)n;
 }
 
@@ -77,7 +77,8 @@ static enum pn_act_fn act_of(struct reader *r, const char *name)
     for (size_t i = 0; name && i < sizeof names / sizeof *names; i++)
         if (strcmp(names[i], name) == 0)
             return (enum pn_act_fn)i;
-    pn_hf_fail(&r->hf, PANTRY_UNSUPPORTED, "activation \"%.40s\" of the vision part is not supported", name ? name : "");
+    pn_hf_fail(&r->hf, PANTRY_UNSUPPORTED, "activation \"%.40s\" of the vision part is not supported",
+               name ? name : "");
     return PN_ACT_FN_GELU;
 }
 
@@ -170,8 +171,8 @@ static void read_size(struct reader *r, const json_t *p)
         v->max_pixels = v->max_pixels < longest ? v->max_pixels : longest;
         return;
     }
-    v->height = (int)number(r, size, v->sizing == PN_SIZING_SHORTEST ? "shortest_edge" : "height", side, 1,
-                            PN_IMAGE_MAX_SIDE);
+    v->height =
+        (int)number(r, size, v->sizing == PN_SIZING_SHORTEST ? "shortest_edge" : "height", side, 1, PN_IMAGE_MAX_SIDE);
     v->width = (int)number(r, size, "width", v->height, 1, PN_IMAGE_MAX_SIDE);
     if (v->sizing == PN_SIZING_SHORTEST && truth(p, "do_center_crop", true)) {
         v->crop_height = json_is_integer(crop) ? (int)number(r, p, "crop_size", side, 1, PN_IMAGE_MAX_SIDE)

@@ -13,7 +13,8 @@ static pn_array rotation(struct pn_builder *b, const struct pn_vision *v)
     float inv_freq[PN_MAX_HEAD_DIM / 2];
     struct pn_rope_split split = {.n = {quarter, quarter}};
     if (dim % 4 || dim > PN_MAX_HEAD_DIM)
-        return pn_graph_fail(b->graph, PANTRY_UNSUPPORTED, "heads of %d values cannot be rotated in two directions", dim);
+        return pn_graph_fail(b->graph, PANTRY_UNSUPPORTED, "heads of %d values cannot be rotated in two directions",
+                             dim);
     for (int i = 0; i < 2 * quarter; i++)
         inv_freq[i] = powf(10000, -2.0f * (float)(i % quarter) / (float)(2 * quarter));
     return pn_rope_table(b->graph, inv_freq, NULL, 0, dim, 1, &split);

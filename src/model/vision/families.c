@@ -4,10 +4,10 @@
 #include <string.h>
 
 #define CLIP                                                                                                           \
-    "{'image_size': 224, 'patch_size': 32, 'hidden_size': 768, 'num_attention_heads': 12, 'num_hidden_layers': 12, "  \
+    "{'image_size': 224, 'patch_size': 32, 'hidden_size': 768, 'num_attention_heads': 12, 'num_hidden_layers': 12, "   \
     "'hidden_act': 'quick_gelu', 'layer_norm_eps': 1e-5}"
 #define SIGLIP                                                                                                         \
-    "{'image_size': 224, 'patch_size': 16, 'hidden_size': 768, 'num_attention_heads': 12, 'num_hidden_layers': 12, "  \
+    "{'image_size': 224, 'patch_size': 16, 'hidden_size': 768, 'num_attention_heads': 12, 'num_hidden_layers': 12, "   \
     "'hidden_act': 'gelu_pytorch_tanh', 'layer_norm_eps': 1e-6}"
 #define QWEN "{'patch_size': 14, 'num_heads': 16, 'depth': 32, 'spatial_merge_size': 2, 'temporal_patch_size': 2"
 

@@ -24,7 +24,8 @@ static int number(struct reader *r, const char *key, int fallback, int least, in
     if (status && status != PANTRY_NOT_FOUND)
         r->status = status;
     else if (n < least || n > most)
-        r->status = pn_fail(r->err, PANTRY_FORMAT, "%s is missing or out of range (allowed %d to %d)", key, least, most);
+        r->status =
+            pn_fail(r->err, PANTRY_FORMAT, "%s is missing or out of range (allowed %d to %d)", key, least, most);
     return r->status ? least : (int)n;
 }
 

@@ -9,7 +9,7 @@
 static const struct {
     const char *from, *to;
 } roots[] = {
-    {"vision_tower.vision_model.", ""}, {"vision_tower.", ""}, {"vision_model.", ""}, {"visual.", ""},
+    {"vision_tower.vision_model.", ""},       {"vision_tower.", ""}, {"vision_model.", ""}, {"visual.", ""},
     {"multi_modal_projector.", "projector."},
 };
 
@@ -56,7 +56,8 @@ static const char *after(const char *name, const char *beginning)
     return strncmp(name, beginning, n) == 0 ? name + n : NULL;
 }
 
-/* Matches up to the end of `pattern`; what follows must be nothing or ".weight" or ".bias". *layer: the number at "*". */
+/* Matches up to the end of `pattern`; what follows must be nothing or ".weight" or ".bias". *layer: the number at "*".
+ */
 static const char *match(const char *name, const char *pattern, int *layer)
 {
     for (; *pattern; pattern++) {

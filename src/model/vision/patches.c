@@ -143,8 +143,11 @@ pantry_status pn_vision_fill(const struct pn_vision *v, const struct pn_vision_v
         ok = !has_table(v) || fill_position(v, order->row[i], order->col[i], to + n_pixels(v), room);
     }
     free(room);
-    return ok ? PANTRY_OK : pn_fail(err, PANTRY_FORMAT, "%s: the encoder's table of positions is missing or of a type "
-                                                        "that is not supported", v->weights->path);
+    return ok ? PANTRY_OK
+              : pn_fail(err, PANTRY_FORMAT,
+                        "%s: the encoder's table of positions is missing or of a type "
+                        "that is not supported",
+                        v->weights->path);
 }
 
 /* ---- merging ---- */

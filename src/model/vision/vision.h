@@ -40,17 +40,17 @@ struct pn_builder;
 typedef pn_array pn_vision_project(struct pn_builder *b, const struct pn_vision *v, pn_array x);
 
 struct pn_vision_family {
-    const char *types;     /* model_type of config.json, separated by blanks */
-    const char *projector; /* clip.projector_type of a GGUF file; NULL: none */
-    const char *placeholder; /* a picture's place in the text that a template renders; NULL: the token of its rows */
-    const char *token;       /* of its rows, where the file does not say */
+    const char *types;          /* model_type of config.json, separated by blanks */
+    const char *projector;      /* clip.projector_type of a GGUF file; NULL: none */
+    const char *placeholder;    /* a picture's place in the text that a template renders; NULL: the token of its rows */
+    const char *token;          /* of its rows, where the file does not say */
     const char *before, *after; /* what surrounds its rows, in place of the placeholder */
     const char *defaults;       /* of vision_config: JSON with ' for " */
     enum pn_vision_sizing sizing;
     enum pn_vision_positions positions;
     enum pn_vision_merge merge;
     enum pn_norm_kind norm;
-    bool post_norm;    /* states are normalized after the last layer */
+    bool post_norm;     /* states are normalized after the last layer */
     bool feature_layer; /* vision_feature_layer says whose states count: by default those before the last layer */
     bool both_ways;     /* in the decoder, the tokens of a picture see each other */
     bool sections;      /* ... and have positions of three components (M-RoPE) */
@@ -60,16 +60,16 @@ struct pn_vision_family {
 /* An encoder: what its files say. */
 struct pn_vision {
     const struct pn_vision_family *family;
-    struct pn_weights *weights; /* of encoder and projector */
-    bool lent;                  /* a model owns them */
-    int n_embd, n_head, n_layer;  /* layers that run */
-    int n_out;                    /* values of a row of the decoder */
-    int patch, frames;            /* a patch's side; the copies of the picture that it has */
-    int group;                    /* a side of merged groups, in patches */
-    int n_side;                   /* patches of a side of the table of positions */
-    int window;                   /* a side of windows, in patches; 0: none */
-    const bool *full;             /* (n_layer): the layer sees the whole view in spite of windows */
-    bool has_class;               /* a token without a patch comes first */
+    struct pn_weights *weights;  /* of encoder and projector */
+    bool lent;                   /* a model owns them */
+    int n_embd, n_head, n_layer; /* layers that run */
+    int n_out;                   /* values of a row of the decoder */
+    int patch, frames;           /* a patch's side; the copies of the picture that it has */
+    int group;                   /* a side of merged groups, in patches */
+    int n_side;                  /* patches of a side of the table of positions */
+    int window;                  /* a side of windows, in patches; 0: none */
+    const bool *full;            /* (n_layer): the layer sees the whole view in spite of windows */
+    bool has_class;              /* a token without a patch comes first */
     float eps;
     enum pn_act_fn act, project_act;
     /* preparing */
@@ -81,7 +81,7 @@ struct pn_vision {
     double rescale;
     float mean[3], deviation[3];
     /* text */
-    int32_t token;      /* of its rows; -1: known by its text only */
+    int32_t token; /* of its rows; -1: known by its text only */
     const char *token_text;
     struct pn_arena arena;
 };
@@ -120,9 +120,9 @@ static inline int pn_vision_view_rows(const struct pn_vision *v, const struct pn
 
 /* The tokens of a view in the order in which the encoder reads them. */
 struct pn_vision_order {
-    int n;               /* tokens, the class token included */
-    int *row, *col;      /* (n): of the patch; the class token's are -1 */
-    int *first, *last;   /* (n): the tokens of its window */
+    int n;             /* tokens, the class token included */
+    int *row, *col;    /* (n): of the patch; the class token's are -1 */
+    int *first, *last; /* (n): the tokens of its window */
 };
 
 pantry_status pn_vision_order_new(const struct pn_vision *v, const struct pn_vision_view *view,

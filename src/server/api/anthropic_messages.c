@@ -314,7 +314,8 @@ static pantry_status check_last(struct reading *r, bool *continues, struct pantr
 
 pantry_status pn_anthropic_read_messages(const json_t *body, json_t *list, bool *continues, struct pantry_error *err)
 {
-    struct reading r = {.list = list, .calls = json_array(), .parts = json_array(), .names = json_object(), .pending = json_object()};
+    struct reading r = {
+        .list = list, .calls = json_array(), .parts = json_array(), .names = json_object(), .pending = json_object()};
     json_t *messages = NULL, *message;
     size_t i;
     *continues = false;

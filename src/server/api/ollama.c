@@ -340,7 +340,8 @@ static void show_images(json_t *message, const json_t *images)
     json_array_foreach((json_t *)(uintptr_t)images, i, image)
         json_array_append_new(parts, json_pack("{s:s, s:O}", "type", "image", "data", image));
     if (i)
-        json_array_append_new(parts, json_pack("{s:s, s:O}", "type", "text", "text", json_object_get(message, "content")));
+        json_array_append_new(parts,
+                              json_pack("{s:s, s:O}", "type", "text", "text", json_object_get(message, "content")));
     if (i)
         json_object_set(message, "content", parts);
     json_decref(parts);
@@ -541,12 +542,10 @@ static pantry_status read_call(struct call *c, struct pantry_error *err)
         "model",    "messages",     "tools",    "stream", "think",   "keep_alive",         "options",
         "logprobs", "top_logprobs", "truncate", "shift",  "figures", "_debug_render_only", "format",
         NULL};
-    static const char *const of_generate[] = {"model",    "images", "prompt",     "suffix",
-                                              "system",   "raw",        "stream",
-                                              "think",    "keep_alive", "options",
-                                              "logprobs", "figures",    "top_logprobs",
-                                              "truncate", "shift",      "_debug_render_only",
-                                              "format",   NULL};
+    static const char *const of_generate[] = {
+        "model",      "images",  "prompt",   "suffix",  "system",       "raw",      "stream", "think",
+        "keep_alive", "options", "logprobs", "figures", "top_logprobs", "truncate", "shift",  "_debug_render_only",
+        "format",     NULL};
     const char *prompt = NULL;
     json_t *messages = NULL;
     json_t *options = NULL, *keep = json_object_get(c->body, "keep_alive");

@@ -47,7 +47,8 @@ pantry_status pn_ref_given(const struct pn_op_args *a, struct pantry_error *err)
     size_t n = (size_t)a->node->n2;
     for (int64_t r = a->row0; r < a->row1; r++) {
         int32_t row = a->batch->given ? a->batch->given[r] : -1;
-        const float *from = row < 0 ? NULL : a->batch->rows + (size_t)row * a->batch->rows_stride + a->node->given.offset;
+        const float *from =
+            row < 0 ? NULL : a->batch->rows + (size_t)row * a->batch->rows_stride + a->node->given.offset;
         const float *x = a->node->n_src ? pn_view_at(a->src[0], r, 0) : NULL;
         float *out = pn_view_at(a->out, r, 0);
         for (size_t i = 0; i < n; i++)
