@@ -120,6 +120,9 @@ struct pantry_model_options {
     /* Adapters that change the model while it runs, "PATH" or "PATH=SCALE" each, ended by NULL: folders as mlx_lm or
      * PEFT write them (LoRA, DoRA), or llama.cpp's GGUF files. NULL: none. */
     const char *const *adapters;
+    /* A GGUF file with the encoder of pictures (mmproj) of a GGUF model; NULL: none. Directories have theirs inside. */
+    const char *projector;
+    bool projector_may_fail; /* the model then only reads text: for a projector that nobody has asked for */
 };
 
 PANTRY_API void pantry_model_options_init(struct pantry_model_options *options, size_t size);
@@ -187,6 +190,7 @@ struct pantry_model_info {
     bool ranks;                  /* has a ranking head */
     int n_embedding;             /* values of an embedding */
     enum pantry_pooling pooling; /* MEAN, CLS or LAST: how its embeddings are made */
+    bool sees;                   /* prompts may have pictures */
 };
 
 /* Fills *info. */
@@ -199,7 +203,7 @@ PANTRY_API pantry_status pantry_model_info(const pantry_model *model, struct pan
  *   "hyperparameters": {"context_length": 8192, "embedding_length": 576, ...} (without the architecture's prefix),
  *   "types": {"q4_1": {"tensors": 210, "bytes": 75497472}, ...},
  *   "tokenizer": {"model": "gpt2", "pre": "smollm", "n_vocab": 49152, "bos": 1, "eos": 2, ...},
- *   "template": source of the chat template, "license_text",
+ *   "sees": true (reads pictures too), "template": source of the chat template, "license_text",
  *   "metadata": {key: value, ...} (long arrays are cut, the last item then says how many were left out),
  *   "tensors": [{"name", "type", "shape": [...] (outermost first), "bytes"}, ...],
  *   "runs": true, or a sentence that says why not. */
@@ -591,6 +595,38 @@ PANTRY_API pantry_status pantry_parser_push(pantry_parser *parser, const char *t
 PANTRY_API pantry_status pantry_parser_finish(pantry_parser *parser, struct pantry_error *error);
 PANTRY_API void pantry_parser_free(pantry_parser *parser);
 
+/* ---- pictures ---- */
+
+/* A prompt with pictures: its ids, and what the model sees in place of some of them. It may be used in any number of
+ * requests, one after another. */
+typedef struct pantry_prompt pantry_prompt;
+
+/* A picture's file: PNG, JPEG, WebP, GIF or BMP. This struct will not change. */
+struct pantry_picture {
+    const void *data;
+    size_t len;
+};
+
+/* Reads a prompt as pantry_tokenize does; PANTRY_TOKENIZE_BOS adds nothing to a text that begins so already. The text
+ * has a placeholder for each picture, in order, as chat templates render
+ * {"type": "image"}; it becomes as many tokens as the picture costs. Without pictures any model will do. Pictures are
+ * decoded here, with bounds on their size, and encoded when they are first needed; the model remembers the last ones by
+ * their content. PANTRY_UNSUPPORTED: the model cannot see; PANTRY_INVALID: the text has more or fewer placeholders;
+ * PANTRY_FORMAT, PANTRY_LIMIT: a picture is damaged, or too large. */
+PANTRY_API pantry_status pantry_prompt_new(pantry_model *model, const char *text, size_t len, unsigned flags,
+                                           const struct pantry_picture *pictures, size_t n, pantry_prompt **prompt,
+                                           struct pantry_error *error);
+/* The prompt of a conversation: renders a context as pantry_model_render does, and reads the text with special tokens.
+ * A part {"type": "image", "data": "..."} of a message's content has the base64 of a picture's file, which templates do
+ * not see. *text (NULL: not wanted) is what was rendered. PANTRY_RAISED as there; PANTRY_FORMAT also: not base64. */
+PANTRY_API pantry_status pantry_prompt_chat(pantry_model *model, const char *context_json, pantry_prompt **prompt,
+                                            char **text, size_t *len, struct pantry_error *error);
+/* The prompt's ids; a picture's are all the same. */
+PANTRY_API const int32_t *pantry_prompt_ids(const pantry_prompt *prompt, size_t *n);
+/* The tokens of picture i, and its size in pixels (NULL: not wanted). 0: there is no such picture. */
+PANTRY_API int pantry_prompt_picture(const pantry_prompt *prompt, size_t i, int *width, int *height);
+PANTRY_API void pantry_prompt_free(pantry_prompt *prompt);
+
 /* ---- sessions ---- */
 
 /* One conversation: its tokens and their keys and values. A new prompt that begins like the old tokens reuses them. */
@@ -749,6 +785,7 @@ struct pantry_generate_options {
     const char *begin;                 /* text that the answer begins with; NULL: none */
     const pantry_grammar *grammar;     /* what the answer is after its reasoning; NULL: any text. It ends when it is
                                           whole, unless max_tokens or the context ends it first. */
+    const pantry_prompt *prompt;       /* the prompt, whose ids are those given: for its pictures; NULL: it has none */
 };
 
 PANTRY_API void pantry_generate_options_init(struct pantry_generate_options *options, size_t size);
@@ -772,6 +809,10 @@ PANTRY_API pantry_status pantry_generate(pantry_session *session, const int32_t 
  * PANTRY_CONTEXT_FULL: more ids than the context has room for; PANTRY_INVALID: an id or a slice is out of range. */
 PANTRY_API pantry_status pantry_logits(pantry_session *session, const int32_t *ids, size_t n, const int *slices,
                                        size_t n_slices, float *out, struct pantry_error *error);
+
+/* The same for a prompt with pictures. A slice that would cut a picture which is read whole ends elsewhere. */
+PANTRY_API pantry_status pantry_prompt_logits(pantry_session *session, const pantry_prompt *prompt, const int *slices,
+                                              size_t n_slices, float *out, struct pantry_error *error);
 
 /* ---- requests ---- */
 
@@ -804,6 +845,7 @@ struct pantry_request_options {
     const char *begin;                 /* text that the answer begins with; NULL: none */
     const pantry_grammar *grammar;     /* what the answer is after its reasoning; NULL: any text. It ends when it is
                                           whole, unless max_tokens or the context ends it first. */
+    const pantry_prompt *prompt;       /* the prompt, whose ids are those given: for its pictures; NULL: it has none */
     bool control_tokens;               /* they are part of the text, as pantry_parser needs it: many dialects mark the
                                           parts of an answer with them. The token that ends it is never part of it. */
 };

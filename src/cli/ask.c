@@ -54,7 +54,26 @@ static json_t *options_of(const struct pn_question *q, bool chat)
     return options;
 }
 
-/* The messages with Ollama's name of the reasoning. */
+/* Ollama's messages have a text, and pictures beside it. */
+static void put_images_beside(json_t *message)
+{
+    json_t *parts = json_incref(json_object_get(message, "content")), *part, *images = json_array();
+    size_t i;
+    json_array_foreach(parts, i, part)
+    {
+        json_t *data = json_object_get(part, "data"), *text = json_object_get(part, "text");
+        if (data)
+            json_array_append(images, data);
+        else if (text)
+            json_object_set(message, "content", text);
+    }
+    if (json_array_size(images))
+        json_object_set(message, "images", images);
+    json_decref(images);
+    json_decref(parts);
+}
+
+/* The messages with Ollama's name of the reasoning, and its form of pictures. */
 static json_t *messages_of(const json_t *messages)
 {
     json_t *list = json_array(), *given;
@@ -66,6 +85,8 @@ static json_t *messages_of(const json_t *messages)
             json_object_set(m, "thinking", reasoning);
             json_object_del(m, "reasoning_content");
         }
+        if (json_is_array(json_object_get(m, "content")))
+            put_images_beside(m);
         json_array_append_new(list, m);
     }
     return list;

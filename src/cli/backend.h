@@ -22,14 +22,17 @@ struct pn_facts {
     const char *system;        /* that the model carries; NULL or "": none */
     const char *place;         /* "cpu (avx2, 2 threads)" or "service at http://127.0.0.1:11434" */
     uint64_t n_params, bytes;  /* of the file; 0: unknown */
+    bool sees;                 /* pictures */
 };
 
 struct pn_question {
-    json_t *messages; /* the whole conversation; used where the model has a chat template */
+    json_t *messages; /* the whole conversation; used where the model has a chat template. A content with pictures is a
+                         list of parts: {"type": "image", "data": BASE64}, {"type": "text", ...} */
     const char *text; /* the last message, otherwise all of the prompt */
     size_t len;
     bool has_system;
-    bool no_system; /* the user does not want that of the model either */
+    size_t n_pictures; /* of the last message */
+    bool no_system;    /* the user does not want that of the model either */
     enum pn_think think;
     const struct pn_cli_sampler *sampler; /* with a seed */
     int n_context;                        /* most tokens of the conversation; 0: the default */

@@ -94,6 +94,7 @@ static void local_facts(const struct pn_partner *partner, struct pn_facts *facts
                                .system = partner->carried.system,
                                .place = partner->info.device,
                                .n_params = partner->info.n_params,
+                               .sees = partner->info.sees,
                                .bytes = partner->bytes};
 }
 
@@ -124,7 +125,24 @@ static bool opens_thinking(const char *prompt, size_t len)
     return len >= n && memcmp(prompt + len - n, tag, n) == 0;
 }
 
-static int render(struct pn_partner *partner, const struct pn_question *q, char **text, size_t *len)
+/* Says what the last message's pictures cost. */
+static void put_cost(const struct pn_question *q, const pantry_prompt *prompt)
+{
+    struct pn_number a;
+    int width, height, n;
+    size_t all = 0;
+    while (pantry_prompt_picture(prompt, all, NULL, NULL))
+        all++;
+    for (size_t i = all - q->n_pictures; i < all; i++) {
+        n = pantry_prompt_picture(prompt, i, &width, &height);
+        fprintf(stderr, "%spicture of %d x %d pixels: %s tokens%s\n", pn_term_style(stderr, PN_STYLE_DIM), width,
+                height, pn_cli_grouped(&a, (unsigned)n), pn_term_style(stderr, PN_STYLE_OFF));
+    }
+}
+
+/* Renders the conversation; of a model that sees (`prompt` is not NULL), with its pictures. */
+static int render(struct pn_partner *partner, const struct pn_question *q, pantry_prompt **prompt, char **text,
+                  size_t *len)
 {
     struct pantry_error error = {0};
     struct pn_carried carried = {.system = q->no_system ? NULL : partner->carried.system,
@@ -137,7 +155,8 @@ static int render(struct pn_partner *partner, const struct pn_question *q, char 
     int status = PN_EXIT_DONE;
     if (!json)
         status = pn_cli_no_memory();
-    else if (pantry_model_render(partner->model, json, text, len, &error) != PANTRY_OK)
+    else if ((prompt ? pantry_prompt_chat(partner->model, json, prompt, text, len, &error)
+                     : pantry_model_render(partner->model, json, text, len, &error)) != PANTRY_OK)
         status = pn_cli_fail(&error);
     if (status != PN_EXIT_DONE && q->has_system && error.status == PANTRY_RAISED)
         pn_cli_say_error("this model may not accept a system message; `/set system` without a text removes it");
@@ -147,7 +166,8 @@ static int render(struct pn_partner *partner, const struct pn_question *q, char 
 }
 
 /* The ids of the conversation, or only of the last message if the model has no template. */
-static int prompt_of(struct pn_partner *partner, const struct pn_question *q, int32_t **ids, size_t *n, bool *thinking)
+static int prompt_of(struct pn_partner *partner, const struct pn_question *q, pantry_prompt **prompt, int32_t **ids,
+                     size_t *n, bool *thinking)
 {
     struct pantry_error error = {0};
     const char *text = q->text;
@@ -157,7 +177,8 @@ static int prompt_of(struct pn_partner *partner, const struct pn_question *q, in
     unsigned flags = PANTRY_TOKENIZE_BOS;
     *thinking = false;
     if (pantry_model_template(partner->model, &len)) {
-        status = render(partner, q, &rendered, &len);
+        bool sees = partner->info.sees || q->n_pictures;
+        status = render(partner, q, sees ? prompt : NULL, &rendered, &len);
         text = rendered;
         flags = PANTRY_TOKENIZE_SPECIAL;
         *thinking = rendered && opens_thinking(rendered, len);
@@ -165,7 +186,9 @@ static int prompt_of(struct pn_partner *partner, const struct pn_question *q, in
         len = q->len;
     }
     const pantry_tokenizer *tokenizer = pantry_model_tokenizer(partner->model);
-    if (status == PN_EXIT_DONE && pantry_tokenize(tokenizer, text, len, flags, ids, n, &error) != PANTRY_OK)
+    if (*prompt)
+        put_cost(q, *prompt);
+    else if (status == PN_EXIT_DONE && pantry_tokenize(tokenizer, text, len, flags, ids, n, &error) != PANTRY_OK)
         status = pn_cli_fail(&error);
     pantry_free(rendered);
     return status;
@@ -197,9 +220,11 @@ static int local_answer(struct pn_partner *partner, const struct pn_question *q,
     size_t n = 0, len;
     bool thinking;
     *answer = (struct pn_answer){.stats = {.size = sizeof answer->stats}, .n_threads = q->n_threads};
-    int status = prompt_of(partner, q, &ids, &n, &thinking);
+    pantry_prompt *prompt = NULL;
+    int status = prompt_of(partner, q, &prompt, &ids, &n, &thinking);
     if (status != PN_EXIT_DONE)
         return status;
+    const int32_t *all = prompt ? pantry_prompt_ids(prompt, &n) : ids;
     struct pantry_error error = {0};
     struct pantry_samplers more;
     struct pantry_generate_options options =
@@ -211,16 +236,19 @@ static int local_answer(struct pn_partner *partner, const struct pn_question *q,
     pantry_grammar *grammar;
     if ((status = use_form(partner, &options, &grammar)) != PN_EXIT_DONE) {
         pantry_free(ids);
+        pantry_prompt_free(prompt);
         return status;
     }
+    options.prompt = prompt;
     size_t held = (size_t)pantry_session_n_past(partner->session);
     q->begin(q->user, n > held ? n - held : 0, thinking);
-    pantry_status result = pantry_generate(partner->session, ids, n, &options, &answer->stats, &error);
+    pantry_status result = pantry_generate(partner->session, all, n, &options, &answer->stats, &error);
     answer->n_context = pantry_session_n_context(partner->session);
     answer->filled = pantry_session_n_past(partner->session) + 1 >= answer->n_context;
     answer->is_too_long = result == PANTRY_CONTEXT_FULL;
     pantry_free(ids);
     pantry_grammar_free(grammar);
+    pantry_prompt_free(prompt);
     return result == PANTRY_OK ? PN_EXIT_DONE : pn_cli_fail(&error);
 }
 

@@ -142,7 +142,8 @@ static void service_facts(const struct pn_partner *partner, struct pn_facts *fac
                           .place = partner->place,
                           .system = json_string_value(json_object_get(partner->shown, "system")),
                           .n_params = (uint64_t)json_number_value(json_object_get(info, "general.parameter_count")),
-                          .bytes = partner->bytes};
+                          .bytes = partner->bytes,
+                          .sees = has_capability(partner, "vision")};
     if (!facts->license)
         facts->license = json_string_value(json_object_get(partner->shown, "license"));
 }

@@ -2,6 +2,7 @@
 #define _POSIX_C_SOURCE 200809L
 #include "cli/chat.h"
 
+#include "cli/pictures.h"
 #include "cli/repeat.h"
 #include "cli/say.h"
 #include "cli/screen.h"
@@ -27,8 +28,9 @@ int pn_chat_open(struct pn_chat *chat, const char *name)
     chat->given = chat->sampler;
     chat->given_context = chat->machine.session.n_context;
     chat->messages = json_array();
+    chat->pictures = json_array();
     chat->name = strdup(name);
-    if (!chat->messages || !chat->name)
+    if (!chat->messages || !chat->pictures || !chat->name)
         return pn_cli_no_memory();
     int status = chat->backend->open(name, &chat->machine, chat->client, chat->ahead, &chat->partner);
     return status == PN_EXIT_DONE ? settle(chat) : status;
@@ -58,6 +60,7 @@ void pn_chat_close(struct pn_chat *chat)
     if (chat->backend)
         chat->backend->close(chat->partner);
     json_decref(chat->messages);
+    json_decref(chat->pictures);
     free(chat->system);
     free(chat->name);
     pn_arena_free(&chat->arena);
@@ -199,7 +202,7 @@ static json_t *whole_conversation(const struct pn_chat *chat)
     return messages;
 }
 
-static int answer(struct pn_chat *chat, const char *text, size_t len)
+static int answer(struct pn_chat *chat, const char *text, size_t len, size_t n_pictures)
 {
     struct turn turn = {.chat = chat, .guarded = pn_cli_stops_repeating(&chat->sampler)};
     struct pn_cli_sampler sampler = chat->sampler;
@@ -207,6 +210,7 @@ static int answer(struct pn_chat *chat, const char *text, size_t len)
     struct pn_question question = {.messages = whole_conversation(chat),
                                    .text = text,
                                    .len = len,
+                                   .n_pictures = n_pictures,
                                    .has_system = chat->system != NULL,
                                    .no_system = chat->own_system && !chat->system,
                                    .think = chat->think,
@@ -237,10 +241,64 @@ static int answer(struct pn_chat *chat, const char *text, size_t len)
     return status;
 }
 
+/* ---- pictures ---- */
+
+int pn_chat_show(struct pn_chat *chat, const char *file)
+{
+    json_t *part = NULL;
+    int status = pn_picture_part(file, &part);
+    if (status != PN_EXIT_DONE)
+        return status;
+    return json_array_append_new(chat->pictures, part) == 0 ? PN_EXIT_DONE : pn_cli_no_memory();
+}
+
+/* Adds the pictures that a text names; `rest` gets the text without them. */
+static int show_named(struct pn_chat *chat, const char *text, size_t len, struct pn_buf *rest)
+{
+    struct pn_buf path = {0};
+    int status = PN_EXIT_DONE;
+    for (size_t at = 0; at < len && status == PN_EXIT_DONE;) {
+        bool begins = at == 0 || strchr(" \t\r\n", text[at - 1]);
+        size_t n = begins ? pn_picture_path(text + at, len - at, &path) : 0;
+        if (n)
+            status = pn_chat_show(chat, path.data);
+        else
+            pn_buf_putc(rest, text[at]);
+        at += n ? n : 1;
+    }
+    pn_buf_free(&path);
+    return status;
+}
+
+/* The message of the user: a text, or pictures and a text. Takes the pictures that wait. */
+static json_t *message_of(struct pn_chat *chat, const char *text, size_t len)
+{
+    if (!json_array_size(chat->pictures))
+        return json_pack("{s:s, s:o}", "role", "user", "content", pn_cli_json_text(text, len));
+    json_t *parts = chat->pictures;
+    chat->pictures = json_array();
+    json_array_append_new(parts, json_pack("{s:s, s:o}", "type", "text", "text", pn_cli_json_text(text, len)));
+    return json_pack("{s:s, s:o}", "role", "user", "content", parts);
+}
+
 int pn_chat_say(struct pn_chat *chat, const char *text, size_t len)
 {
-    if (json_array_append_new(chat->messages,
-                              json_pack("{s:s, s:o}", "role", "user", "content", pn_cli_json_text(text, len))) != 0)
-        return pn_cli_no_memory();
-    return answer(chat, text, len);
+    struct pn_facts facts;
+    struct pn_buf rest = {0};
+    pn_chat_facts(chat, &facts);
+    int status = facts.sees ? show_named(chat, text, len, &rest) : PN_EXIT_DONE;
+    if (rest.data && json_array_size(chat->pictures)) {
+        text = rest.data;
+        len = rest.len;
+    }
+    size_t n = json_array_size(chat->pictures);
+    if (status == PN_EXIT_DONE && rest.failed)
+        status = pn_cli_no_memory();
+    if (status == PN_EXIT_DONE && json_array_append_new(chat->messages, message_of(chat, text, len)) != 0)
+        status = pn_cli_no_memory();
+    if (status == PN_EXIT_DONE)
+        status = answer(chat, text, len, n);
+    json_array_clear(chat->pictures);
+    pn_buf_free(&rest);
+    return status;
 }

@@ -23,6 +23,7 @@ struct pn_chat {
     struct pn_cli_sampler given; /* the sampler as the user has set it, and nothing else */
     int given_context;           /* the same for machine.session.n_context */
     json_t *messages;            /* without the system message, and without what the model carries */
+    json_t *pictures;            /* for the next message: parts of its content */
     char *system;                /* the user's; NULL: none */
     bool own_system;             /* the user has set it, or removed it */
     bool verbose, wrap;
@@ -45,7 +46,11 @@ int pn_chat_new_session(struct pn_chat *chat);
 bool pn_chat_set_system(struct pn_chat *chat, const char *text);
 void pn_chat_facts(const struct pn_chat *chat, struct pn_facts *facts);
 
-/* Sends `text` to the model, prints the answer on standard output and the figures on standard error. Exit status. */
+/* Adds a picture's file to the next message. Reports errors; exit status. */
+int pn_chat_show(struct pn_chat *chat, const char *file);
+/* Sends `text` to the model with the pictures that were added. To a model that sees, also those whose files the text
+ * names: their paths leave the text. Prints the answer on standard output and the figures on standard error. Exit
+ * status. */
 int pn_chat_say(struct pn_chat *chat, const char *text, size_t len);
 
 #endif

@@ -4,6 +4,7 @@
 #include "cli/commands.h"
 #include "cli/ids.h"
 #include "cli/model.h"
+#include "cli/pictures.h"
 #include "cli/say.h"
 
 #include <errno.h>
@@ -17,12 +18,17 @@
 enum { IDS_LIMIT = 256 << 20, CHUNK = 1 << 20 };
 
 struct chosen {
-    const char *ids, *out, *slices;
+    const char *ids, *context, *out, *slices;
+    struct pn_text_list images;
 };
 
 static const struct pn_option table[] = {
     PN_OPT_TEXT("ids", "FILE", offsetof(struct chosen, ids),
                 "read token ids, separated by spaces or commas; -: standard input"),
+    PN_OPT_TEXT("context", "FILE", offsetof(struct chosen, context),
+                "instead of ids, what the model's chat template renders from the JSON object in FILE"),
+    PN_OPT_LIST("image", "FILE", offsetof(struct chosen, images), "a picture of the context, in order",
+                .more = "May be repeated."),
     PN_OPT_TEXT("out", "FILE", offsetof(struct chosen, out),
                 "write the float32 values, (n_ids, n_vocab), in this machine's byte order", .letter = 'o'),
     PN_OPT_TEXT("slices", "N,N...", offsetof(struct chosen, slices),
@@ -127,8 +133,22 @@ static int make_slices(const char *text, size_t n, int **slices, size_t *n_slice
 
 /* ---- the command ---- */
 
-static int compute(const struct chosen *chosen, pantry_model *model, struct pn_machine *machine, const int32_t *ids,
-                   size_t n)
+/* The ids of a file, or those of a prompt. */
+struct input {
+    int32_t *own;
+    pantry_prompt *prompt;
+    const int32_t *ids;
+    size_t n;
+};
+
+static pantry_status fill_output(pantry_session *session, const struct input *in, const int *slices, size_t n_slices,
+                                 float *out, struct pantry_error *error)
+{
+    return in->prompt ? pantry_prompt_logits(session, in->prompt, slices, n_slices, out, error)
+                      : pantry_logits(session, in->ids, in->n, slices, n_slices, out, error);
+}
+
+static int compute(const struct chosen *chosen, pantry_model *model, struct pn_machine *machine, const struct input *in)
 {
     struct pantry_model_info info = {.size = sizeof info};
     struct pantry_error error = {0};
@@ -139,18 +159,42 @@ static int compute(const struct chosen *chosen, pantry_model *model, struct pn_m
     int status = PN_EXIT_DONE;
     pantry_model_info(model, &info, NULL);
     if (!machine->session.n_context)
-        machine->session.n_context = (int)n;
+        machine->session.n_context = (int)in->n;
     if (chosen->slices)
-        status = make_slices(chosen->slices, n, &slices, &n_slices);
+        status = make_slices(chosen->slices, in->n, &slices, &n_slices);
     if (status == PN_EXIT_DONE && pantry_session_new(model, &machine->session, &session, &error) != PANTRY_OK)
         status = pn_cli_fail(&error);
     if (status == PN_EXIT_DONE)
-        status = output_open(&output, chosen->out, n, (size_t)info.n_vocab);
-    if (status == PN_EXIT_DONE && pantry_logits(session, ids, n, slices, n_slices, output.data, &error) != PANTRY_OK)
+        status = output_open(&output, chosen->out, in->n, (size_t)info.n_vocab);
+    if (status == PN_EXIT_DONE && fill_output(session, in, slices, n_slices, output.data, &error) != PANTRY_OK)
         status = pn_cli_fail(&error);
     status = output_close(&output, status);
     pantry_session_free(session);
     free(slices);
+    return status;
+}
+
+static int read_ids(const char *path, struct input *in)
+{
+    char *text = NULL;
+    size_t len;
+    int status = pn_cli_read_file(path, IDS_LIMIT, &text, &len);
+    if (status == PN_EXIT_DONE)
+        status = pn_ids_parse(path, text, len, &in->own, &in->n);
+    if (status == PN_EXIT_DONE && (in->n == 0 || in->n > INT32_MAX)) {
+        pn_cli_say_error("%s: %s", path, in->n ? "too many ids" : "no ids");
+        status = PN_EXIT_FAILED;
+    }
+    in->ids = in->own;
+    free(text);
+    return status;
+}
+
+static int read_context(const struct chosen *chosen, pantry_model *model, struct input *in)
+{
+    int status = pn_cli_context_prompt(model, chosen->context, &chosen->images, &in->prompt);
+    if (status == PN_EXIT_DONE)
+        in->ids = pantry_prompt_ids(in->prompt, &in->n);
     return status;
 }
 
@@ -165,33 +209,27 @@ static int run(const struct pn_command *command, int argc, char **argv)
         return status;
     if (arguments.n != 1)
         return pn_cli_misuse(command, "logits needs one MODEL");
-    if (!chosen.ids || !chosen.out)
-        return pn_cli_misuse(command, "logits needs --ids FILE and -o OUT");
+    if (!chosen.ids == !chosen.context || !chosen.out || (chosen.images.n && !chosen.context))
+        return pn_cli_misuse(command, "logits needs --ids FILE or --context FILE [--image FILE], and -o OUT");
 
-    char *text = NULL;
-    size_t len, n = 0;
-    int32_t *ids = NULL;
+    struct input in = {0};
     pantry_model *model = NULL;
-    status = pn_cli_read_file(chosen.ids, IDS_LIMIT, &text, &len);
-    if (status == PN_EXIT_DONE)
-        status = pn_ids_parse(chosen.ids, text, len, &ids, &n);
-    if (status == PN_EXIT_DONE && (n == 0 || n > INT32_MAX)) {
-        pn_cli_say_error("%s: %s", chosen.ids, n ? "too many ids" : "no ids");
-        status = PN_EXIT_FAILED;
-    }
+    status = chosen.ids ? read_ids(chosen.ids, &in) : PN_EXIT_DONE;
     if (status == PN_EXIT_DONE)
         status = pn_cli_load_model(arguments.text[0], &machine, &model);
+    if (status == PN_EXIT_DONE && chosen.context)
+        status = read_context(&chosen, model, &in);
     if (status == PN_EXIT_DONE)
-        status = compute(&chosen, model, &machine, ids, n);
+        status = compute(&chosen, model, &machine, &in);
+    pantry_prompt_free(in.prompt);
     pantry_model_free(model);
-    free(ids);
-    free(text);
+    free(in.own);
     return status;
 }
 
 const struct pn_command pn_cmd_logits = {
     .name = "logits",
-    .usage = "MODEL --ids FILE -o OUT [--slices N,N...] [--device cpu|ref]",
+    .usage = "MODEL (--ids FILE | --context FILE [--image FILE]) -o OUT [--slices N,N...] [--device cpu|ref]",
     .summary = "write the logits of every position to a file",
     .example = "echo 504 260 1055 | pantry logits smollm2:135m --ids - -o logits.f32",
     .options = {PN_OPTIONS(NULL, table), PN_OPTIONS("Machine", pn_device_options),

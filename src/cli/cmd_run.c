@@ -26,11 +26,14 @@ static const char base_model[] =
 
 struct chosen {
     const char *system;
+    struct pn_text_list images;
     bool verbose, wrap, no_think, local;
 };
 
 static const struct pn_option table[] = {
     PN_OPT_TEXT("system", "TEXT", offsetof(struct chosen, system), "system message of the conversation"),
+    PN_OPT_LIST("image", "FILE", offsetof(struct chosen, images), "show a picture with the first message",
+                .more = "May be repeated. Paths of pictures in a message are found as well."),
     PN_OPT_OFF("nowordwrap", offsetof(struct chosen, wrap), "do not break lines between words"),
     PN_OPT_FLAG("nothink", offsetof(struct chosen, no_think), "ask the model not to reason first"),
     PN_OPT_FLAG("verbose", offsetof(struct chosen, verbose), "print all figures after an answer"),
@@ -313,6 +316,8 @@ static int run(const struct pn_command *command, int argc, char **argv)
     struct pn_cli_sampler form = chat.sampler; /* later models keep what this one has to obey */
     if (status == PN_EXIT_DONE)
         status = pn_chat_open(&chat, name);
+    for (size_t i = 0; i < chosen.images.n && status == PN_EXIT_DONE; i++)
+        status = pn_chat_show(&chat, chosen.images.item[i]);
     if (status == PN_EXIT_DONE)
         status = talk ? converse(&chat) : answer_once(&chat, &prompt);
     pn_chat_close(&chat);
@@ -334,6 +339,7 @@ const struct pn_command pn_cmd_run = {
         "--local, this process does.",
     .example = "pantry run\n"
                "pantry run smollm2:135m \"Why is the sky blue?\"\n"
+               "pantry run ./gemma-3-4b-it \"What is in this picture? ./photo.jpg\"\n"
                "git diff | pantry run smollm2:135m \"Describe this change in one sentence.\"",
     .options = {PN_OPTIONS(NULL, table), PN_OPTIONS("Sampling", pn_sampling_options),
                 PN_OPTIONS("Machine", pn_device_options), PN_OPTIONS("Memory", pn_session_options)},

@@ -2,6 +2,7 @@
 #include "cli/commands.h"
 #include "cli/ids.h"
 #include "cli/model.h"
+#include "cli/pictures.h"
 #include "cli/say.h"
 #include "cli/terminal.h"
 
@@ -11,13 +12,18 @@
 enum { TEXT_LIMIT = 1 << 30 };
 
 struct chosen {
-    const char *file;
+    const char *file, *context;
+    struct pn_text_list images;
     bool bos, special, decode, json;
 };
 
 static const struct pn_option table[] = {
     PN_OPT_TEXT("file", "FILE", offsetof(struct chosen, file),
                 "read the text from FILE, byte for byte; -: standard input", .letter = 'f'),
+    PN_OPT_TEXT("context", "FILE", offsetof(struct chosen, context),
+                "the text is what the model's chat template renders from the JSON object in FILE"),
+    PN_OPT_LIST("image", "FILE", offsetof(struct chosen, images), "a picture of the context, in order",
+                .more = "May be repeated. The ids are those after pictures have become tokens."),
     PN_OPT_FLAG("bos", offsetof(struct chosen, bos), "add the beginning and end tokens that the model requires"),
     PN_OPT_FLAG("special", offsetof(struct chosen, special),
                 "text such as <|im_end|> becomes that token; with --decode such tokens are printed"),
@@ -26,14 +32,8 @@ static const struct pn_option table[] = {
     PN_OPT_FLAG("json", offsetof(struct chosen, json), "print a JSON list of ids (a string with --decode)"),
 };
 
-static int encode(const pantry_tokenizer *tokenizer, const struct chosen *chosen, const char *text, size_t len)
+static int put_ids(const struct chosen *chosen, const int32_t *ids, size_t n)
 {
-    struct pantry_error error = {0};
-    int32_t *ids = NULL;
-    size_t n;
-    unsigned flags = (chosen->bos ? PANTRY_TOKENIZE_BOS : 0u) | (chosen->special ? PANTRY_TOKENIZE_SPECIAL : 0u);
-    if (pantry_tokenize(tokenizer, text, len, flags, &ids, &n, &error) != PANTRY_OK)
-        return pn_cli_fail(&error);
     int status = PN_EXIT_DONE;
     if (chosen->json) { /* on one line: lists of ids are long */
         json_t *list = pn_ids_json(ids, n);
@@ -44,7 +44,40 @@ static int encode(const pantry_tokenizer *tokenizer, const struct chosen *chosen
             printf(i ? " %d" : "%d", ids[i]);
     }
     putchar('\n');
+    return status;
+}
+
+static int encode(const pantry_tokenizer *tokenizer, const struct chosen *chosen, const char *text, size_t len)
+{
+    struct pantry_error error = {0};
+    int32_t *ids = NULL;
+    size_t n;
+    unsigned flags = (chosen->bos ? PANTRY_TOKENIZE_BOS : 0u) | (chosen->special ? PANTRY_TOKENIZE_SPECIAL : 0u);
+    if (pantry_tokenize(tokenizer, text, len, flags, &ids, &n, &error) != PANTRY_OK)
+        return pn_cli_fail(&error);
+    int status = put_ids(chosen, ids, n);
     pantry_free(ids);
+    return status;
+}
+
+/* The whole model is opened, as its template and its encoder of pictures count. */
+static int encode_context(const char *name, const struct chosen *chosen)
+{
+    struct pn_machine machine = pn_machine_default();
+    struct pn_carried carried = {0};
+    pantry_model *model = NULL;
+    pantry_prompt *prompt = NULL;
+    int status = pn_cli_load_carried(name, &machine, &model, &carried);
+    if (status == PN_EXIT_DONE)
+        status = pn_cli_context_prompt(model, chosen->context, &chosen->images, &prompt);
+    if (status == PN_EXIT_DONE) {
+        size_t n;
+        const int32_t *ids = pantry_prompt_ids(prompt, &n);
+        status = put_ids(chosen, ids, n);
+    }
+    pantry_prompt_free(prompt);
+    pantry_model_free(model);
+    pn_carried_free(&carried);
     return status;
 }
 
@@ -79,6 +112,12 @@ static int run(const struct pn_command *command, int argc, char **argv)
         return status;
     if (arguments.n < 1)
         return pn_cli_misuse(command, "tokenize needs a MODEL");
+    if (chosen.images.n && !chosen.context)
+        return pn_cli_misuse(command, "--image needs --context FILE, which says where pictures are");
+    if (chosen.context)
+        return arguments.n == 1 && !chosen.file && !chosen.decode
+                   ? encode_context(arguments.text[0], &chosen)
+                   : pn_cli_misuse(command, "with --context, tokenize needs nothing but a MODEL");
     if (arguments.n == 2 && strcmp(arguments.text[1], "-") == 0) {
         chosen.file = "-";
         arguments.n = 1;
@@ -108,7 +147,7 @@ static int run(const struct pn_command *command, int argc, char **argv)
 
 const struct pn_command pn_cmd_tokenize = {
     .name = "tokenize",
-    .usage = "MODEL (TEXT | --file FILE) [--bos] [--special] [--decode] [--json]",
+    .usage = "MODEL (TEXT | --file FILE | --context FILE [--image FILE]) [--bos] [--special] [--decode] [--json]",
     .summary = "turn text into the model's token ids, or ids into text",
     .about = "Prints the ids on one line. A file with only a vocabulary is enough. TEXT may be `-` for standard input.",
     .example = "pantry tokenize smollm2:135m \"Hello world\"\n"

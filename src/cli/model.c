@@ -27,6 +27,8 @@ const struct pn_option pn_device_options[PN_N_DEVICE_OPTIONS] = {
                 "most memory to take, weights included: 800M, 2G...; 0: what is free",
                 .more = "Other programs and control groups bound what is free. A model that does not fit is refused "
                         "with what it needs and what is left."),
+    PN_OPT_TEXT("mmproj", "FILE", MACHINE(model.projector), "the encoder of pictures that belongs to a GGUF model",
+                .more = "Without it, what the model of the store carries, or the only mmproj*.gguf beside the file."),
     PN_OPT_LIST("adapter", "PATH", MACHINE(adapters),
                 "change the model by an adapter: PATH or PATH=SCALE; may be given several times",
                 .more = "Folders of mlx_lm and PEFT (LoRA and DoRA), or llama.cpp's GGUF adapters."),
@@ -210,8 +212,12 @@ int pn_cli_load_carried(const char *name, const struct pn_machine *machine, pant
     options.chat_template = carried->template;
     options.default_chat_template = carried->default_template;
     options.adapters = pn_cli_adapters(machine, carried, adapters, PN_MAX_ADAPTERS + 1);
+    char *projector = path && !options.projector ? pn_carried_projector(carried, path) : NULL;
+    options.projector_may_fail = projector != NULL;
+    options.projector = projector ? projector : options.projector;
     if (exit_status == PN_EXIT_DONE && pantry_model_load(path, &options, model, &error) != PANTRY_OK)
         exit_status = pn_cli_fail(&error);
+    free(projector);
     free(path);
     return exit_status;
 }

@@ -358,6 +358,14 @@ static void do_load(struct slash *slash, const char *rest)
         printf("now talking to %s\n", rest);
 }
 
+static void do_image(struct slash *slash, const char *rest)
+{
+    if (!*rest)
+        puts("/image FILE");
+    else if (pn_chat_show(slash->chat, rest) == PN_EXIT_DONE)
+        puts("it goes with the next message");
+}
+
 static void do_bye(struct slash *slash, const char *rest)
 {
     (void)rest;
@@ -374,6 +382,7 @@ static const struct entry commands[] = {
      .help = "show a property of the model; /show alone lists them",
      .run = do_show},
     {.name = "load", .arguments = "MODEL", .help = "talk to another model", .run = do_load},
+    {.name = "image", .arguments = "FILE", .help = "show a picture with the next message", .run = do_image},
     {.name = "clear", .help = "forget the conversation", .run = do_clear},
     {.name = "bye", .help = "leave; also Ctrl-D", .run = do_bye, .also = "exit"},
     {0},

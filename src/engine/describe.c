@@ -2,6 +2,7 @@
 #include "engine/handle.h"
 
 #include "model/hf/hf.h"
+#include "model/vision/vision.h"
 #include "text/tokenizer/tokenizer_files.h"
 
 #include <jansson.h>
@@ -191,6 +192,8 @@ static json_t *describe(const struct pn_weights *w)
         json_object_set_new(root, "license_text", text_of(license, SIZE_MAX));
     add_hyperparameters(root, w);
     add_tokenizer(root, w);
+    if (pn_vision_is_in(w))
+        json_object_set_new(root, "sees", json_true());
     if (w->chat_template.len)
         json_object_set_new(root, "template", text_of(w->chat_template, SIZE_MAX));
     for (size_t i = 0; i < w->n_meta; i++)

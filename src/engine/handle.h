@@ -24,6 +24,8 @@ struct pantry_model {
     struct pn_template *chat_template; /* parsed on first use */
     pthread_mutex_t template_lock;
     struct pn_grammar_vocabulary *vocabulary; /* for grammars; made on first use, under the template's lock */
+    struct pn_eye *eye;                       /* of a model that sees; else NULL, and ... */
+    struct pantry_error blind;                /* ... why, if it has a part that could not be opened */
     struct pn_disk_folder *folder;            /* of the prefix cache; NULL: none */
     struct pn_rope_override rope;             /* as asked for; owns its text */
     char *architecture, *name, *license, *tokenizer_name;
@@ -49,6 +51,21 @@ struct pantry_grammar {
     struct pn_schema_options options;
 };
 
+struct pantry_prompt {
+    struct pantry_model *model;
+    struct pn_pictures *pictures; /* NULL: none */
+    int32_t *ids;                 /* without pictures; else NULL */
+    size_t n;
+    struct pn_seen **seen; /* (n_pictures), of `pictures` */
+    size_t n_pictures;
+};
+
+/* NULL: it has none, or there is no prompt. */
+static inline struct pn_pictures *pn_prompt_pictures(const struct pantry_prompt *prompt)
+{
+    return prompt ? prompt->pictures : NULL;
+}
+
 struct pantry_request {
     struct pantry_model *model;
     struct pn_request *request;
@@ -65,6 +82,11 @@ pantry_status pn_model_sched(struct pantry_model *model, const char *kv_type, st
  */
 pantry_status pn_model_guide(struct pantry_model *model, const pantry_grammar *grammar, struct pn_request *request,
                              struct pantry_error *err);
+
+/* prompt.c: the error where a model that only reads text is shown a picture. */
+pantry_status pn_prompt_refuse(const struct pantry_model *model, struct pantry_error *err);
+/* prompt.c: encodes the prompt's pictures, if there are any. PANTRY_INVALID: the prompt is another model's. */
+pantry_status pn_prompt_encode(const pantry_prompt *prompt, const struct pantry_model *model, struct pantry_error *err);
 
 /* session.c: the context length for a model that generates; `wanted` 0: as loaded or trained, at most 32,768. */
 pantry_status pn_context_length(const struct pn_runner *runner, int wanted, int *out, struct pantry_error *err);

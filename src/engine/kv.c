@@ -65,7 +65,7 @@ struct sight {
 static struct sight sight_of(const struct pn_model *model, const struct pn_attention_params *a)
 {
     int longest = model->hp.n_context_train;
-    bool bounded = a->causal && a->window > 0 && a->window_kind != PN_WINDOW_SYMMETRIC;
+    bool bounded = a->causal && a->window > 0 && a->window_kind <= PN_WINDOW_CHUNKED;
     if (!bounded || (longest > 0 && a->window >= longest))
         return (struct sight){0, PN_WINDOW_SLIDING};
     return (struct sight){a->window, a->window_kind};

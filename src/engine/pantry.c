@@ -9,10 +9,12 @@
 #include "engine/disk_io.h"
 #include "engine/gguf_tokenizer.h"
 #include "model/hf/hf.h"
+#include "model/vision/gguf.h"
 #include "text/tokenizer/tokenizer_files.h"
 
 #include <errno.h>
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -91,6 +93,46 @@ static pantry_status take_directory(struct pn_weights *w, struct pantry_model *m
     return status;
 }
 
+/* Whether the rows of pictures fit the decoder, as far as its file says. */
+static bool fits(const struct pn_eye *eye, const struct pn_weights *weights)
+{
+    struct pn_str arch;
+    char key[128];
+    int64_t n_embd = pn_eye_row_size(eye);
+    if (pn_meta_str(weights, "general.architecture", &arch, NULL) == PANTRY_OK && arch.len < 64) {
+        snprintf(key, sizeof key, "%.*s.embedding_length", (int)arch.len, arch.data);
+        pn_meta_i64(weights, key, &n_embd, NULL);
+    }
+    return n_embd == pn_eye_row_size(eye);
+}
+
+/* The part of the model that sees, if it has one. */
+static pantry_status open_eye(struct pantry_model *m, struct pn_weights *weights, const struct pantry_model_options *o,
+                              struct pantry_error *err)
+{
+    struct pn_vision *vision = NULL;
+    struct pantry_error why = {0};
+    struct pn_device_options options = {.n_threads = o->n_threads, .isa = o->isa};
+    pantry_status status =
+        o->projector ? pn_vision_open_gguf(o->projector, &vision, &why) : pn_vision_open(weights, &vision, &why);
+    if (!status && vision)
+        status = pn_eye_new(vision, o->device, &options, &m->eye, &why);
+    if (o->projector && o->projector_may_fail && (status || !fits(m->eye, weights))) {
+        pn_eye_free(m->eye);
+        m->eye = NULL;
+        status = PANTRY_OK;
+    }
+    /* The text of a directory is read even if what it sees with is of a kind that is not. */
+    if (!o->projector && (status == PANTRY_UNSUPPORTED || status == PANTRY_FORMAT)) {
+        m->blind = why;
+        status = PANTRY_OK;
+    }
+    if (status && err)
+        *err = why;
+    weights->n_given = m->eye ? pn_eye_row_size(m->eye) : 0;
+    return status;
+}
+
 static pantry_status load(const char *path, const struct pantry_model_options *o, struct pantry_model *m,
                           struct pantry_error *err)
 {
@@ -107,7 +149,13 @@ static pantry_status load(const char *path, const struct pantry_model_options *o
         source = o->default_chat_template;
     if (source)
         status = take_template(weights, source, err);
-    if (status || (status = pn_model_new_adapted(weights, &m->rope, o->adapters, &model, err)))
+    if (status)
+        return status;
+    if ((status = open_eye(m, weights, o, err))) {
+        pn_weights_close(weights);
+        return status;
+    }
+    if ((status = pn_model_new_adapted(weights, &m->rope, o->adapters, &model, err)))
         return status;
     struct pn_device_options options = {.n_threads = o->n_threads, .isa = o->isa};
     if ((status = pn_split_open(o->device, &options, model->hp.n_layer, &split, err))) {
@@ -168,6 +216,7 @@ void pantry_model_free(pantry_model *m)
     pn_template_free(m->chat_template);
     pn_grammar_vocabulary_free(m->vocabulary);
     pn_tokenizer_free(m->tokenizer);
+    pn_eye_free(m->eye); /* its weights are in the maps of the model's */
     pn_runner_free(m->runner);
     pn_disk_folder_close(m->folder);
     pthread_mutex_destroy(&m->template_lock);
@@ -249,6 +298,7 @@ pantry_status pantry_model_info(const pantry_model *m, struct pantry_model_info 
                                     .n_context_train = hp->n_context_train,
                                     .has_tokenizer = m->tokenizer != NULL,
                                     .generates = hp->causal && model->results[PN_RESULT_LOGITS] != PN_NONE,
+                                    .sees = m->eye != NULL,
                                     .ranks = model->results[PN_RESULT_SCORES] != PN_NONE,
                                     .n_embedding = pn_node(&model->graph, model->results[PN_RESULT_EMBEDDINGS])->n2,
                                     .pooling = pn_pooling_of(hp->pooling)};

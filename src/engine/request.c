@@ -12,7 +12,7 @@ enum { TEXT_RESERVE = 4096 };
 /* ---- life ---- */
 
 static pantry_status check(const struct pn_model *model, const struct pantry_request_options *o,
-                           struct pantry_error *err)
+                           const struct pn_pictures *pictures, struct pantry_error *err)
 {
     if (!o->ids || o->n_ids == 0)
         return pn_fail(err, PANTRY_INVALID, "the prompt has no tokens");
@@ -25,7 +25,8 @@ static pantry_status check(const struct pn_model *model, const struct pantry_req
         return pn_fail(err, PANTRY_INVALID, "invalid n_batch (found %d, allowed 0 to %d)", o->n_batch, PN_MAX_BATCH);
     if (o->max_tokens < 0)
         return pn_fail(err, PANTRY_INVALID, "invalid max_tokens (found %d, allowed 0 or more)", o->max_tokens);
-    return pn_seq_check_ids(model, o->ids, o->n_ids, err);
+    return pictures ? pn_pictures_check(pictures, o->ids, o->n_ids, model->hp.n_vocab, err)
+                    : pn_seq_check_ids(model, o->ids, o->n_ids, err);
 }
 
 static char *copy_text(const char *text)
@@ -44,6 +45,14 @@ static bool copy_options(struct pn_request *r, const struct pantry_request_optio
     if (!r->ids || !r->key || !r->stop || !r->tops)
         return false;
     memcpy(r->ids, o->ids, o->n_ids * sizeof *r->ids);
+    r->keys = r->ids;
+    if (r->pictures) {
+        if (!(r->keys = calloc((size_t)r->n_context, sizeof *r->keys)))
+            return false;
+        memcpy(r->keys, r->pictures->keys, o->n_ids * sizeof *r->keys);
+        for (size_t i = 0; i < o->n_ids; i++) /* samplers count ids, and a picture's may be outside of the vocabulary */
+            r->ids[i] = r->pictures->row[i] < 0 ? r->ids[i] : 0;
+    }
     for (; r->n_stop < o->n_stop; r->n_stop++)
         if (!(r->stop[r->n_stop] = copy_text(o->stop[r->n_stop])))
             return false;
@@ -79,10 +88,11 @@ static pantry_status steer(struct pn_request *r, const struct pn_model *model, c
 }
 
 pantry_status pn_request_new(struct pn_sched *sched, const struct pn_model *model, const struct pn_tokenizer *tokenizer,
-                             const struct pantry_request_options *o, struct pn_request **out, struct pantry_error *err)
+                             const struct pantry_request_options *o, struct pn_pictures *pictures,
+                             struct pn_request **out, struct pantry_error *err)
 {
     *out = NULL;
-    pantry_status status = check(model, o, err);
+    pantry_status status = check(model, o, pictures, err);
     if (status)
         return status;
     struct pn_request *r = calloc(1, sizeof *r);
@@ -95,6 +105,7 @@ pantry_status pn_request_new(struct pn_sched *sched, const struct pn_model *mode
                              .max_tokens = o->max_tokens,
                              .n_context = o->n_context,
                              .n_batch = o->n_batch ? o->n_batch : PN_DEFAULT_BATCH,
+                             .pictures = pictures ? pn_pictures_retain(pictures) : NULL,
                              .ignore_eos = o->ignore_eos,
                              .submitted = pn_clock_ns()};
     pthread_mutex_init(&r->lock, NULL);
@@ -136,7 +147,10 @@ void pn_request_destroy(struct pn_request *r)
         free(r->stop[i]);
     free(r->stop);
     free(r->key);
+    if (r->keys != r->ids)
+        free(r->keys);
     free(r->ids);
+    pn_pictures_release(r->pictures);
     free(r->tops);
     pn_buf_free(&r->text);
     pn_buf_free(&r->waiting);

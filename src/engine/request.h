@@ -8,6 +8,7 @@
 #include "engine/guide.h"
 #include "engine/logprobs.h"
 #include "engine/sample.h"
+#include "engine/pictures.h"
 #include "engine/sequence.h"
 #include "engine/think.h"
 #include "text/tokenizer/tokenizer.h"
@@ -47,12 +48,14 @@ struct pn_request {
     struct pn_request *next;      /* in the scheduler's list */
     struct pn_request *forgotten; /* in the list of abandoned requests, under the scheduler's lock */
     struct pn_seq seq;
-    int32_t *ids;              /* (n_context) */
-    int kept;                  /* tokens that are in the prefix tree */
-    int boundary;              /* where a younger prompt branches off; 0: nowhere */
-    struct pn_disk_load *load; /* of its prompt's beginning, if it waits for one */
-    bool looked;               /* for it on the disk */
-    int n_memory, n_loaded;    /* tokens that were in memory then, and after the load */
+    int32_t *ids;                 /* (n_context) */
+    int32_t *keys;                /* (n_context): for the prefix tree; `ids` without pictures */
+    struct pn_pictures *pictures; /* of the prompt; NULL: none */
+    int kept;                     /* tokens that are in the prefix tree */
+    int boundary;                 /* where a younger prompt branches off; 0: nowhere */
+    struct pn_disk_load *load;    /* of its prompt's beginning, if it waits for one */
+    bool looked;                  /* for it on the disk */
+    int n_memory, n_loaded;       /* tokens that were in memory then, and after the load */
     bool in_step;
     struct pn_sampler sampler;
     struct pn_think think;
@@ -95,10 +98,10 @@ struct pn_request {
     int n_read; /* tokens */
 };
 
-/* Checks and copies the options. */
+/* Checks and copies the options. `pictures`: of the prompt, encoded; NULL: it has none. */
 pantry_status pn_request_new(struct pn_sched *sched, const struct pn_model *model, const struct pn_tokenizer *tokenizer,
-                             const struct pantry_request_options *options, struct pn_request **out,
-                             struct pantry_error *err);
+                             const struct pantry_request_options *options, struct pn_pictures *pictures,
+                             struct pn_request **out, struct pantry_error *err);
 void pn_request_destroy(struct pn_request *r);
 
 /* The next token if it is forced; -1: the model says. */

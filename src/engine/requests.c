@@ -27,11 +27,14 @@ static pantry_status submit(struct pantry_request *request, const struct pantry_
     if (status || (status = pn_model_sched(m, NULL, &sched, err)) ||
         (status = pn_fit_context(m, wanted, o.n_batch, &o.n_context, err)))
         return status;
+    if ((status = pn_prompt_encode(o.prompt, m, err)))
+        return status;
     char *key = o.cache_key ? tree_key(o.cache_key) : NULL;
     if (o.cache_key && !key)
         return pn_no_memory(err, "a request");
     o.cache_key = key;
-    status = pn_request_new(sched, m->runner->model, m->tokenizer, &o, &request->request, err);
+    status =
+        pn_request_new(sched, m->runner->model, m->tokenizer, &o, pn_prompt_pictures(o.prompt), &request->request, err);
     free(key);
     if (status)
         return status;

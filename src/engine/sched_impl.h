@@ -29,6 +29,7 @@ struct pn_sched {
     enum pn_result result;                      /* of the step: logits or ids */
     float *rows;                                /* memory for the result ... */
     size_t n_values;                            /* ... and its capacity in values */
+    bool starved;                               /* there was no memory for the step's pictures */
     struct pn_pace pace;
     struct pn_sched_stats stats;
 };

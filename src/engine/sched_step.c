@@ -25,13 +25,13 @@ static void finish(struct pn_sched *s, struct pn_request *r, pantry_status statu
     r->next = NULL;
     /* If a page was missing, the tokens so far are valid; a failed step may have damaged a recurrent state. */
     bool good = !status || (status == PANTRY_NO_MEMORY && !s->runner->states);
-    r->n_past = good || !r->seq.memory ? r->seq.n_past : pn_tree_find(s->memory.tree, r->key, r->ids, r->seq.n_past);
+    r->n_past = good || !r->seq.memory ? r->seq.n_past : pn_tree_find(s->memory.tree, r->key, r->keys, r->seq.n_past);
     if (r->load)
         pn_disk_forget(s->disk, r->load);
     if (r->phase == PN_REQUEST_RUNNING && good) {
         pn_seq_keep_last(&r->seq);
         if (s->disk)
-            pn_disk_save(s->disk, r->key, r->ids, r->seq.n_past);
+            pn_disk_save(s->disk, r->key, r->keys, r->seq.n_past);
     }
     pn_seq_release(&r->seq);
     r->phase = PN_REQUEST_ENDED;
@@ -147,7 +147,7 @@ static void tell_tree(struct pn_sched *s)
 static int shared_tokens(const struct pn_request *a, const struct pn_request *b, int n_a, int n_b)
 {
     int n = 0, most = n_a < n_b - 1 ? n_a : n_b - 1;
-    while (n < most && a->ids[n] == b->ids[n])
+    while (n < most && a->keys[n] == b->keys[n])
         n++;
     return n;
 }
@@ -156,7 +156,7 @@ static int shared_tokens(const struct pn_request *a, const struct pn_request *b,
 static bool waits_for_older(struct pn_sched *s, struct pn_request *r)
 {
     int n_ids = r->seq.memory ? r->seq.n_ids : r->n_prompt;
-    int found = pn_tree_find(s->memory.tree, r->key, r->ids, n_ids - 1);
+    int found = pn_tree_find(s->memory.tree, r->key, r->keys, n_ids - 1);
     for (struct pn_request *o = s->active; o != r; o = o->next) {
         int n_older = o->seq.memory ? o->seq.n_ids : o->n_prompt;
         if (strcmp(o->key, r->key) != 0 || !pn_request_has_room(o))
@@ -178,10 +178,10 @@ static bool waits_for_disk(struct pn_sched *s, struct pn_request *r)
         return false;
     int n = (r->seq.memory ? r->seq.n_ids : r->n_prompt) - 1;
     if (!r->looked)
-        r->n_memory = pn_tree_find(s->memory.tree, r->key, r->ids, n);
+        r->n_memory = pn_tree_find(s->memory.tree, r->key, r->keys, n);
     r->looked = true;
     double token_ns = s->stats.prompt_tokens ? s->pace.alone : 0;
-    return pn_disk_wait(s->disk, &r->load, r->key, r->ids, n, r->n_memory, token_ns, &r->n_loaded);
+    return pn_disk_wait(s->disk, &r->load, r->key, r->keys, n, r->n_memory, token_ns, &r->n_loaded);
 }
 
 /* The youngest request that waits for its reader gives its memory back, and starts again when it has room. False: none.
@@ -208,6 +208,8 @@ static bool start(struct pn_sched *s, struct pn_request *r)
     if (!r->seq.memory) {
         status = pn_seq_init(&r->seq, &s->memory, r->key, r->ids, r->n_context, &err);
         r->seq.n_ids = r->n_prompt;
+        r->seq.keys = r->keys;
+        r->seq.pictures = r->pictures;
     }
     if (!status)
         do
@@ -242,10 +244,13 @@ static bool start(struct pn_sched *s, struct pn_request *r)
 
 static void add(struct pn_sched *s, struct pn_request *r, int n)
 {
+    struct pantry_error err;
     struct pn_seq *q = &r->seq;
     struct pn_batch_seq seq = pn_seq_batch(q, n);
     s->in_step[s->step.batch.n_seqs] = r;
     int first = pn_step_add(&s->step, &seq, q->ids + q->n_past);
+    if (r->pictures && pn_pictures_show(r->pictures, &s->step, first, q->n_past, n, &err))
+        s->starved = true; /* the step fails: its rows are not complete */
     if (n == pending(r))
         pn_step_output(&s->step, first + n - 1);
     r->in_step = true;
@@ -270,7 +275,7 @@ static int slice(const struct pn_sched *s, const struct pn_request *r, int most)
         n--;
     if (r->boundary > r->seq.n_past && n > r->boundary - r->seq.n_past)
         n = r->boundary - r->seq.n_past;
-    return n;
+    return r->pictures ? pn_pictures_whole(r->pictures, r->seq.n_past, n) : n;
 }
 
 /* Collects the prompts that can be read now, oldest first, and starts new ones. */
@@ -301,6 +306,8 @@ static int add_slice(struct pn_sched *s, struct pn_request *r, int most)
     if (r->phase != PN_REQUEST_RUNNING) /* its pages were taken */
         return 0;
     int n = slice(s, r, most);
+    if (s->step.batch.n_tokens + n > s->step.max_tokens) /* a picture that is read whole: alone, then */
+        return 0;
     if (!grow(s, r, n, false))
         return 0;
     add(s, r, n);
@@ -389,6 +396,7 @@ static bool append(struct pn_sched *s, struct pn_request *r, int32_t id)
     if (!status && !r->stats.stop && (r->stats.n_generated == r->max_tokens || q->n_ids == q->n_context))
         r->stats.stop = PANTRY_STOP_LENGTH;
     if (!status && !r->stats.stop) {
+        q->keys[q->n_ids] = id;
         q->ids[q->n_ids++] = id;
         status = pn_request_look_ahead(r, q->n_ids, &err);
     }
@@ -486,16 +494,31 @@ static pantry_status reserve_rows(struct pn_sched *s, int n_rows, struct pantry_
     return s->rows ? PANTRY_OK : pn_no_memory(err, "logits");
 }
 
+/* The most of the step's first n tokens that cut no picture; 0: none. */
+static int whole_pictures(const struct pn_sched *s, int n)
+{
+    const struct pn_batch *b = &s->step.batch;
+    for (int i = 0; i < b->n_seqs; i++) {
+        const struct pn_batch_seq *q = &b->seqs[i];
+        const struct pn_pictures *p = s->in_step[i]->pictures;
+        if (!p || q->start >= n || q->start + q->n <= n)
+            continue;
+        int part = pn_pictures_whole(p, q->past, n - q->start);
+        return q->start + part <= n ? q->start + part : q->start;
+    }
+    return n;
+}
+
 /* Frees memory that only saves time, or else shortens the step; later steps run the rest. False: neither is possible.
  */
 static bool make_step_cheaper(struct pn_sched *s)
 {
-    int n = s->step.batch.n_tokens;
+    int n = s->step.batch.n_tokens, before = n;
     if (pn_seq_memory_shrink(&s->memory))
         return true;
-    if (n > 1)
-        pn_step_cut(&s->step, n / 2);
-    return n > 1;
+    if (n > 1 && (n = whole_pictures(s, n / 2)) > 0)
+        pn_step_cut(&s->step, n);
+    return n > 0 && n < before;
 }
 
 /* Prepares the step, so that planning does not count as time of the step. */
@@ -516,6 +539,7 @@ bool pn_sched_step(struct pn_sched *s)
 {
     struct pantry_error err;
     s->capacity = 0;
+    s->starved = false;
     end_cancelled(s);
     bool more = s->disk && pn_disk_step(s->disk, s->active != NULL);
     pn_step_begin(&s->step, s->runner, s->memory.pool);
@@ -528,7 +552,8 @@ bool pn_sched_step(struct pn_sched *s)
             pn_seq_memory_settle(&s->memory);
         return more;
     }
-    pantry_status status = prepare(s, &err);
+    pantry_status status = s->starved ? pn_no_memory(&err, "pictures") : prepare(s, &err);
+    pn_step_settle(&s->step);
     uint64_t began = pn_clock_ns();
     if (!status)
         status = pn_runner_step(s->runner, s->result, b, &err);

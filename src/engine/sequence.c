@@ -169,8 +169,14 @@ pantry_status pn_seq_state_new(struct pn_seq_memory *m, int32_t *state, struct p
 pantry_status pn_seq_init(struct pn_seq *s, struct pn_seq_memory *m, const char *key, int32_t *ids, int n_context,
                           struct pantry_error *err)
 {
-    *s = (struct pn_seq){
-        .memory = m, .key = key, .ids = ids, .n_context = n_context, .state = -1, .next = -1, .passing = -1};
+    *s = (struct pn_seq){.memory = m,
+                         .key = key,
+                         .ids = ids,
+                         .keys = ids,
+                         .n_context = n_context,
+                         .state = -1,
+                         .next = -1,
+                         .passing = -1};
     s->table = n_context / PN_PAGE_TOKENS + 1;
     pantry_status status = pn_tables_take(&m->pool->tables, m->pool->n_groups * s->table, &s->pages, err);
     if (status)
@@ -341,7 +347,7 @@ pantry_status pn_seq_start(struct pn_seq *s, int n, struct pantry_error *err)
 {
     struct pn_seq_memory *m = s->memory;
     struct pn_tree_match match;
-    pn_tree_match(m->tree, s->key, s->ids, n, pages_of(s, 0), &match);
+    pn_tree_match(m->tree, s->key, s->keys, n, pages_of(s, 0), &match);
     struct copies copies;
     for (int g = 0; g < PN_KV_GROUPS; g++)
         copies.from[g] = g ? -1 : match.copy;
@@ -420,7 +426,7 @@ static bool is_kept(const struct pn_seq *s, int32_t number, uint32_t serial)
 static void forget_passing(struct pn_seq *s)
 {
     if (is_kept(s, s->passing, s->passing_serial))
-        pn_tree_drop_state(s->memory->tree, s->key, s->ids, s->n_passing, s->passing);
+        pn_tree_drop_state(s->memory->tree, s->key, s->keys, s->n_passing, s->passing);
     s->passing = -1;
 }
 
@@ -429,7 +435,7 @@ static void remember(struct pn_seq *s, int n, int32_t number, bool stays)
 {
     struct pn_checkpoints *c = &s->memory->checkpoints;
     uint32_t serial = number >= 0 ? c->all[number].serial : 0;
-    pn_tree_insert(s->memory->tree, s->key, s->ids, n, pages_of(s, 0), number, NULL);
+    pn_tree_insert(s->memory->tree, s->key, s->keys, n, pages_of(s, 0), number, NULL);
     if (number < 0)
         return;
     forget_passing(s);

@@ -171,7 +171,10 @@ static pantry_status generate(struct pantry_session *s, const int32_t *ids, size
                                              .end_thinking = o->end_thinking,
                                              .begin = o->begin,
                                              .grammar = o->grammar};
-    pantry_status status = pn_request_new(s->sched, s->model->runner->model, s->model->tokenizer, &options, &r, err);
+    pantry_status status = pn_prompt_encode(o->prompt, s->model, err);
+    if (!status)
+        status = pn_request_new(s->sched, s->model->runner->model, s->model->tokenizer, &options,
+                                pn_prompt_pictures(o->prompt), &r, err);
     if (status)
         return status;
     r->also_cancel = o->cancel;
@@ -214,12 +217,14 @@ struct logits_job {
     int32_t *ids;
     int n;
     float *out;
+    const struct pn_pictures *pictures; /* of the prompt; NULL: none */
 };
 
 static pantry_status begin_logits(void *user, struct pn_seq_memory *memory, struct pantry_error *err)
 {
     struct logits_job *job = user;
     pantry_status status = pn_seq_init(&job->seq, memory, "", job->ids, job->session->n_context, err);
+    job->seq.pictures = job->pictures;
     return status ? status : pn_seq_start(&job->seq, 0, err);
 }
 
@@ -246,7 +251,7 @@ static pantry_status logits(struct pantry_session *s, struct logits_job *job, si
     float *out = job->out;
     pantry_status status = pn_sched_call(s->sched, begin_logits, job, err);
     for (size_t at = 0, i = 0; at < n && !status; at += (size_t)job->n, i++) {
-        job->n = i < n_slices ? slices[i] : job->step.max_tokens;
+        job->n = i < n_slices ? slices[i] : s->n_batch ? s->n_batch : PN_DEFAULT_BATCH;
         if (job->n < 1)
             return pn_fail(err, PANTRY_INVALID, "slice %zu is too short (found %d tokens, allowed 1 or more)", i,
                            job->n);
@@ -254,21 +259,32 @@ static pantry_status logits(struct pantry_session *s, struct logits_job *job, si
             job->n = job->step.max_tokens;
         if ((size_t)job->n > n - at)
             job->n = (int)(n - at);
+        if (job->pictures)
+            job->n = pn_pictures_whole(job->pictures, (int)at, job->n);
         job->out = out + at * n_vocab;
         status = pn_sched_call(s->sched, run_slice, job, err);
     }
     return status;
 }
 
-pantry_status pantry_logits(pantry_session *s, const int32_t *ids, size_t n, const int *slices, size_t n_slices,
-                            float *out, struct pantry_error *err)
+/* The longest step: a picture that must not be cut may be longer than a batch. */
+static int longest_step(const struct pantry_session *s, const struct pn_pictures *pictures)
 {
-    struct logits_job job = {.session = s, .out = out};
+    int n = s->n_batch ? s->n_batch : PN_DEFAULT_BATCH;
+    return pictures && pictures->whole ? n + PN_MAX_BATCH : n;
+}
+
+static pantry_status all_logits(pantry_session *s, const int32_t *ids, size_t n, const struct pn_pictures *pictures,
+                                const int *slices, size_t n_slices, float *out, struct pantry_error *err)
+{
+    struct logits_job job = {.session = s, .out = out, .pictures = pictures};
     if (n > (size_t)s->n_context)
         return pn_fail(err, PANTRY_CONTEXT_FULL, "too many tokens for the context (found %zu, allowed %d)", n,
                        s->n_context);
-    pantry_status status = pn_seq_check_ids(s->model->runner->model, ids, n, err);
-    if (status || (status = pn_step_init(&job.step, s->n_batch ? s->n_batch : PN_DEFAULT_BATCH, 1, err)))
+    const struct pn_model *model = s->model->runner->model;
+    pantry_status status =
+        pictures ? pn_pictures_check(pictures, ids, n, model->hp.n_vocab, err) : pn_seq_check_ids(model, ids, n, err);
+    if (status || (status = pn_step_init(&job.step, longest_step(s, pictures), 1, err)))
         return status;
     if (!(job.ids = malloc((n + 1) * sizeof *job.ids))) {
         status = pn_no_memory(err, "logits");
@@ -281,4 +297,19 @@ pantry_status pantry_logits(pantry_session *s, const int32_t *ids, size_t n, con
     free(job.ids);
     pn_step_release(&job.step);
     return status;
+}
+
+pantry_status pantry_logits(pantry_session *s, const int32_t *ids, size_t n, const int *slices, size_t n_slices,
+                            float *out, struct pantry_error *err)
+{
+    return all_logits(s, ids, n, NULL, slices, n_slices, out, err);
+}
+
+pantry_status pantry_prompt_logits(pantry_session *s, const pantry_prompt *prompt, const int *slices, size_t n_slices,
+                                   float *out, struct pantry_error *err)
+{
+    size_t n;
+    const int32_t *ids = pantry_prompt_ids(prompt, &n);
+    pantry_status status = pn_prompt_encode(prompt, s->model, err);
+    return status ? status : all_logits(s, ids, n, pn_prompt_pictures(prompt), slices, n_slices, out, err);
 }

@@ -9,10 +9,13 @@ struct pn_step_builder {
     struct pn_batch batch;
     struct pn_batch_layout layout;
     struct pn_batch_counts *counts; /* the block: its counts ... */
-    int32_t *ids, *pos, *kinds, *out_rows;
+    int32_t *ids, *pos, *kinds, *last, *first, *given, *out_rows;
     struct pn_batch_seq *seqs; /* ... and its lists */
     int max_tokens, max_seqs;
-    void *results[1]; /* where the result goes; set it before the step runs */
+    int32_t *places; /* (3, max_tokens): positions of the rotation's sections, until the step is settled */
+    float *rows;     /* (n_rows, row_size): what stands for tokens */
+    size_t n_rows, row_size, room; /* room: floats */
+    void *results[1];              /* where the result goes; set it before the step runs */
 };
 
 /* Room for `max_seqs` sequences with `max_tokens` tokens in total. */
@@ -25,6 +28,16 @@ void pn_step_begin(struct pn_step_builder *step, const struct pn_runner *runner,
 int pn_step_add(struct pn_step_builder *step, const struct pn_batch_seq *seq, const int32_t *ids);
 /* Marks a token as part of the second of two texts that are read together. */
 void pn_step_set_second(struct pn_step_builder *step, int row);
+/* Room for n more rows of `size` values that stand for tokens. NULL: out of memory. */
+float *pn_step_rows(struct pn_step_builder *step, size_t n, size_t size);
+/* Row `given` of those stands for a token. */
+void pn_step_give(struct pn_step_builder *step, int row, size_t given);
+/* A token sees all positions from `first` to `last`, of which later ones are in the same step. */
+void pn_step_block(struct pn_step_builder *step, int row, int first, int last);
+/* The positions of a token in time, height and width. */
+void pn_step_place(struct pn_step_builder *step, int row, int time, int height, int width);
+/* Completes the step's lists. After the last change, before it runs. */
+void pn_step_settle(struct pn_step_builder *step);
 /* Asks for the result of a token. Call it in order of rows. */
 void pn_step_output(struct pn_step_builder *step, int row);
 /* Cuts the step to its first n tokens, which may cut its last sequence. */

@@ -66,6 +66,7 @@ struct pn_weights {
     struct pn_name_index *tensor_index, *meta_index; /* name -> position */
     struct pn_str chat_template;                     /* empty when there is none */
     struct pn_hfdir *hf;                             /* of a Hugging Face or MLX directory, else NULL */
+    int n_given;                /* values of rows that stand for tokens (pictures) in the graph; 0: there are none */
     const struct pn_arch *arch; /* the row of general.architecture as that directory needs it; NULL: as it is */
 };
 

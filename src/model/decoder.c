@@ -133,6 +133,11 @@ static pn_array embedding(struct pn_builder *b) /* (tokens, n_embd) */
         x = pn_scale(g, x, sqrtf((float)b->hp->n_embd), 0);
     if (b->hp->embedding_scale != 0)
         x = pn_scale(g, x, b->hp->embedding_scale, 0);
+    if (b->weights->n_given && b->weights->n_given != b->hp->n_embd)
+        return pn_graph_fail(g, PANTRY_FORMAT, "pictures become rows of %d values, but embedding_length is %d",
+                             b->weights->n_given, b->hp->n_embd);
+    if (b->weights->n_given) /* pictures, which are not scaled */
+        x = pn_given(g, x, 0, b->hp->n_embd, false);
     /* Nothing else tells such a model the position of a token. */
     bool needs_positions = b->arch->rope.where == PN_ROPE_NEVER && b->hp->alibi == 0 && !b->arch->recurrent.block &&
                            !b->arch->attn.position_bias;

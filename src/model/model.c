@@ -30,7 +30,7 @@ pantry_status pn_model_arch(const struct pn_weights *w, struct pn_arch *out, str
     return status;
 }
 
-static void count(struct pn_model *model)
+void pn_model_count(struct pn_model *model)
 {
     for (size_t i = 0; i < model->weights->n_tensors; i++) {
         const struct pn_tensor_info *t = &model->weights->tensors[i];
@@ -42,8 +42,7 @@ static void count(struct pn_model *model)
     }
 }
 
-/* A builder with room for the model's layers and tensors. */
-static pantry_status make_builder(struct pn_model *model, struct pn_builder *b, struct pantry_error *err)
+pantry_status pn_model_builder(struct pn_model *model, struct pn_builder *b, struct pantry_error *err)
 {
     size_t n_layer = (size_t)model->hp.n_layer, n_tensors = model->weights->n_tensors;
     *b = (struct pn_builder){.graph = &model->graph,
@@ -73,7 +72,7 @@ static pantry_status make_builder(struct pn_model *model, struct pn_builder *b, 
 static pantry_status build_graph(struct pn_model *model, struct pantry_error *err)
 {
     struct pn_builder builder;
-    pantry_status status = make_builder(model, &builder, err);
+    pantry_status status = pn_model_builder(model, &builder, err);
     if (status)
         return status;
     pn_array states = pn_model_states(&builder);
@@ -172,7 +171,7 @@ pantry_status pn_model_new_adapted(struct pn_weights *weights, const struct pn_r
         pn_model_free(model);
         return status;
     }
-    count(model);
+    pn_model_count(model);
     *out = model;
     return PANTRY_OK;
 }

@@ -43,6 +43,11 @@ pantry_status pn_model_new_trained(struct pn_weights *weights, struct pn_adapter
                                    struct pantry_error *err);
 void pn_model_free(struct pn_model *model);
 
+/* For models that are not decoders: counts parameters and bytes of the weights; makes a builder with room for the
+ * layers and tensors. */
+void pn_model_count(struct pn_model *model);
+pantry_status pn_model_builder(struct pn_model *model, struct pn_builder *b, struct pantry_error *err);
+
 /* The architecture that a file names, or an error that lists the known ones. */
 pantry_status pn_model_arch(const struct pn_weights *weights, struct pn_arch *out, struct pantry_error *err);
 

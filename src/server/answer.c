@@ -155,7 +155,47 @@ struct prompt {
     int32_t *ids;
     size_t n;
     struct pn_replay replay; /* of a context */
+    pantry_prompt *seen;     /* with pictures; else NULL */
 };
+
+static bool has_pictures(const json_t *context)
+{
+    json_t *message, *part;
+    size_t i, k;
+    json_array_foreach(json_object_get(context, "messages"), i, message)
+    {
+        json_array_foreach(json_object_get(message, "content"), k, part)
+        {
+            const char *type = json_string_value(json_object_get(part, "type"));
+            if (type && strcmp(type, "image") == 0)
+                return true;
+        }
+    }
+    return false;
+}
+
+bool pn_answer_sees(const struct pn_loaded *loaded)
+{
+    return loaded->info.sees;
+}
+
+/* Models that see get their prompts from the library, also without pictures: templates want their texts in parts. */
+static pantry_status see(const struct pn_loaded *loaded, const json_t *context, struct prompt *p,
+                         struct pantry_error *err)
+{
+    char *json = json_dumps(context, 0);
+    if (!json)
+        return pn_no_memory(err, "a prompt");
+    pantry_status status = pantry_prompt_chat(loaded->model, json, &p->seen, &p->text, &p->len, err);
+    free(json);
+    if ((status == PANTRY_FORMAT || status == PANTRY_LIMIT) && has_pictures(context)) /* the caller's picture */
+        return err ? err->status = PANTRY_INVALID : PANTRY_INVALID;
+    if (status)
+        return status;
+    const int32_t *ids = pantry_prompt_ids(p->seen, &p->n);
+    struct pn_answer_options all = {.ids = ids, .n_ids = p->n};
+    return copy_ids(&all, &p->ids, &p->n, err);
+}
 
 static pantry_status read_prompt(const struct pn_loaded *loaded, const struct pn_answer_options *o,
                                  const struct pn_exchange *x, struct prompt *p, struct pantry_error *err)
@@ -168,6 +208,11 @@ static pantry_status read_prompt(const struct pn_loaded *loaded, const struct pn
     if (!o->context)
         return tokenize(loaded, o, &p->ids, &p->n, err);
     pantry_status status = pn_replay_start(&p->replay, loaded, x ? pn_http_owner(x) : NULL, o->context, err);
+    bool pictures = has_pictures(o->context);
+    if (!status && pictures && o->continues)
+        return pn_fail(err, PANTRY_UNSUPPORTED, "an answer cannot be continued in a conversation with pictures");
+    if (!status && (pictures || (!p->replay.has_tools && !o->continues && pn_answer_sees(loaded))))
+        return see(loaded, p->replay.context, p, err);
     if (!status)
         status = render(loaded, p->replay.context, o->continues, &p->text, &p->len, err);
     return status ? status : pn_replay_tokens(&p->replay, p->text, p->len, &p->ids, &p->n, err);
@@ -178,6 +223,7 @@ static void prompt_free(struct prompt *p)
     pn_replay_free(&p->replay);
     pantry_free(p->text);
     pantry_free(p->ids);
+    pantry_prompt_free(p->seen);
 }
 
 pantry_status pn_answer_tokens(const struct pn_loaded *loaded, const struct pn_answer_options *o,
@@ -207,11 +253,12 @@ struct making {
     pantry_parser *parser;             /* NULL: all is content */
     struct pn_answer *out;
     struct pn_replay *replay;
-    int n_taken;            /* tokens */
-    int n_read;             /* of the prompt, as told */
-    json_t *logprobs;       /* of the tokens since the last part, or NULL */
-    struct pn_buf ids;      /* of the answer, where there are several stop texts, or it may outgrow the context */
-    bool unwanted, repeats; /* repeats: the parser tells what the message that is continued has already */
+    const pantry_prompt *seen; /* the prompt, where it has pictures */
+    int n_taken;               /* tokens */
+    int n_read;                /* of the prompt, as told */
+    json_t *logprobs;          /* of the tokens since the last part, or NULL */
+    struct pn_buf ids;         /* of the answer, where there are several stop texts, or it may outgrow the context */
+    bool unwanted, repeats;    /* repeats: the parser tells what the message that is continued has already */
 };
 
 /* JSON has no infinity; this is what OpenAI sends for a token that is impossible. */
@@ -420,6 +467,7 @@ static pantry_status submit(const struct making *m, const int32_t *ids, size_t n
     request.begin = o->begin;
     request.grammar = o->grammar;
     request.control_tokens = m->parser != NULL;
+    request.prompt = m->seen;
     request.cache_key = m->x ? pn_http_owner(m->x) : NULL;
     return pantry_submit(m->loaded->model, &request, r, err);
 }
@@ -445,7 +493,7 @@ static void leave_out(const struct making *m, struct prompt *p, size_t n_out)
 static void cut_prompt(struct making *m, struct prompt *p)
 {
     size_t n_context = context_of(m), room = (size_t)m->options->max_tokens, before = p->n;
-    if (!m->options->cut || p->n <= n_context)
+    if (!m->options->cut || p->n <= n_context || p->seen) /* a picture cannot be cut */
         return;
     room = room && room < n_context / 2 ? room : n_context / 2;
     leave_out(m, p, p->n - (n_context - room));
@@ -459,7 +507,7 @@ static int left_to_make(const struct making *m)
     const struct pn_answer_options *o = m->options;
     int made = m->out->stats.n_generated, most = 10 * (int)context_of(m);
     most = o->max_tokens && o->max_tokens < most ? o->max_tokens : most;
-    bool full = o->shift && !m->unwanted && m->out->stats.stop == PANTRY_STOP_LENGTH;
+    bool full = o->shift && !m->unwanted && !m->seen && m->out->stats.stop == PANTRY_STOP_LENGTH;
     return full && made < most ? most - made : 0;
 }
 
@@ -537,6 +585,7 @@ pantry_status pn_answer_make(const struct pn_loaded *loaded, const struct pn_ans
     m.logprobs = o->logprobs ? json_array() : NULL;
     own.context = whole_context(loaded, o->context);
     pantry_status status = read_prompt(loaded, &own, x, &prompt, err);
+    m.seen = prompt.seen;
     if (!status)
         cut_prompt(&m, &prompt);
     out->stats.n_prompt = (int)prompt.n;

@@ -78,6 +78,8 @@ struct pn_answer {
 /* Whether a chat template, in Jinja or in Go's language, shows tools, and levels of reasoning. */
 bool pn_answer_takes_tools(const char *template);
 bool pn_answer_takes_levels(const char *template);
+/* Whether the model sees pictures: parts {"type": "image", "data": BASE64} of a message's content. */
+bool pn_answer_sees(const struct pn_loaded *loaded);
 /* The options of a model, before a request changes them. */
 struct pn_answer_options pn_answer_defaults(const struct pn_loaded *loaded);
 /* The prompt as text, unless it is `ids`; its special tokens count as such unless options->plain. Caller frees *text

@@ -462,6 +462,9 @@ static pantry_status load(struct pn_models *m, struct entry *e, struct pantry_er
     if ((status = all_adapters(e, adapters, err)))
         return status;
     model.adapters = adapters;
+    char *projector = pn_carried_projector(&e->loaded.carried, e->loaded.path);
+    model.projector = projector;
+    model.projector_may_fail = true;
     const struct pn_models_options *o = options(m);
     while (o->max_loaded && n_loaded(m) > o->max_loaded && unload_one(m))
         ;
@@ -470,6 +473,7 @@ static pantry_status load(struct pn_models *m, struct entry *e, struct pantry_er
         status = pantry_model_load(e->loaded.path, &model, &e->loaded.model, err);
         pthread_mutex_lock(&m->lock);
     } while (status == PANTRY_NO_MEMORY && (unload_one(m) || wait_for_unload(m)));
+    free(projector);
     e->loaded.load_seconds = (double)(pn_clock_ns() - began) * 1e-9;
     if (status) {
         pn_adapted_hide(&e->adapted, err);

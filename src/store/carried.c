@@ -4,11 +4,13 @@
 
 #include "base/alloc.h"
 #include "base/file.h"
+#include "base/model_files.h"
 #include "store/foreign.h"
 #include "store/media.h"
 #include "store/modelfile.h"
 #include "store/parameters.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -358,4 +360,32 @@ char *pn_carried_license(const struct pn_carried *c)
         pn_buf_puts(&out, json_string_value(v));
     }
     return pn_buf_take(&out);
+}
+
+char *pn_carried_projector(const struct pn_carried *c, const char *path)
+{
+    const char *own = json_string_value(json_array_get(c->projectors, 0)), *slash = strrchr(path, '/');
+    struct pn_names names;
+    char *found = NULL;
+    size_t n = 0;
+    struct stat st;
+    if (own)
+        return strdup(own);
+    if (stat(path, &st) != 0 || S_ISDIR(st.st_mode)) /* a directory has its own inside */
+        return NULL;
+    char *folder = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup("./");
+    if (!folder || pn_names_read(AT_FDCWD, folder, false, &names, NULL)) {
+        free(folder);
+        return NULL;
+    }
+    for (size_t i = 0; i < names.len; i++) {
+        const char *name = names.data[i], *end = strstr(name, ".gguf");
+        if (strncmp(name, "mmproj", 6) != 0 || !end || end[5])
+            continue;
+        free(found);
+        found = n++ ? NULL : pn_layout_path("%s%s", folder, name);
+    }
+    pn_names_free(&names);
+    free(folder);
+    return n == 1 ? found : NULL;
 }

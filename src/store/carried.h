@@ -27,6 +27,9 @@ void pn_carried_free(struct pn_carried *carried);
 const char *pn_carried_template(const struct pn_carried *carried, const char *own);
 /* The paths of its adapters, ended by NULL: at most `most` - 1, borrowed. */
 void pn_carried_adapters(const struct pn_carried *carried, const char **out, size_t most);
+/* The projector of the model at `path`: the first that it carries, or the only file mmproj*.gguf beside it. NULL: there
+ * is none; caller frees. */
+char *pn_carried_projector(const struct pn_carried *carried, const char *path);
 /* A copy of a list of messages as a conversation with this model: what it carries comes first. The system message is
  * left out where the list begins with one. Caller decrefs. */
 json_t *pn_carried_conversation(const struct pn_carried *carried, const json_t *messages);

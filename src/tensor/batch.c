@@ -20,6 +20,8 @@ void pn_batch_lay_out(struct pn_batch_layout *l, int max_tokens, int max_seqs)
     l->pos = carve(&used, PN_MAX_POS * tokens, sizeof(int32_t));
     l->last = carve(&used, tokens, sizeof(int32_t));
     l->kinds = carve(&used, tokens, sizeof(int32_t));
+    l->first = carve(&used, tokens, sizeof(int32_t));
+    l->given = carve(&used, tokens, sizeof(int32_t));
     l->out_rows = carve(&used, tokens, sizeof(int32_t));
     l->hidden_rows = carve(&used, tokens, sizeof(int32_t));
     l->size = used;
@@ -45,6 +47,8 @@ void pn_batch_bind(struct pn_batch *b, const struct pn_batch_layout *l, const vo
     b->pos = list(block, l->pos, true);
     b->last = list(block, l->last, n->has_last);
     b->kinds = list(block, l->kinds, n->has_kinds);
+    b->first = list(block, l->first, n->has_first);
+    b->given = list(block, l->given, n->has_given);
     b->out_rows = list(block, l->out_rows, true);
     b->hidden_rows = list(block, l->hidden_rows, true);
 }

@@ -36,11 +36,11 @@ struct pn_batch_seq {
  * one transfer and finds them where they were in the last step. The block begins with the counts. */
 struct pn_batch_counts {
     int32_t n_tokens, n_seqs, n_outputs, n_hidden, n_pos;
-    int32_t has_last, has_kinds; /* 0: the list is absent */
+    int32_t has_last, has_kinds, has_first, has_given; /* 0: the list is absent */
 };
 
 struct pn_batch_layout { /* bytes from the start of the block */
-    size_t seqs, ids, pos, last, kinds, out_rows, hidden_rows, size;
+    size_t seqs, ids, pos, last, kinds, first, given, out_rows, hidden_rows, size;
 };
 
 struct pn_batch {
@@ -51,6 +51,11 @@ struct pn_batch {
     int32_t n_pos;        /* rows of pos; 0: one */
     const int32_t *last;  /* (n_tokens): the last position of its sequence that a token of a causal model sees: its own
                              or a later one of the step (images are seen whole); NULL: its own */
+    const int32_t *first; /* (n_tokens): the first position of the block that a token sees whole: all it sees where
+                             windows are listed, and no later than this where they slide; NULL: its own */
+    const int32_t *given; /* (n_tokens): the row of `rows` that stands for the token; -1: none; NULL: none has one */
+    const float *rows;    /* ... rows_stride floats apart, in memory of the host */
+    size_t rows_stride;
     const int32_t *kinds; /* (n_tokens): which of two texts read together a token belongs to; NULL: all 0 */
     int32_t n_seqs;
     const struct pn_batch_seq *seqs; /* in the order of their tokens */

@@ -53,9 +53,10 @@ struct pn_rope_split {
 };
 
 enum pn_window_kind {
-    PN_WINDOW_SLIDING,  /* a token at position p sees positions > p - w */
-    PN_WINDOW_CHUNKED,  /* ... from the last multiple of w on */
-    PN_WINDOW_SYMMETRIC /* ... those at most w / 2 away in both directions */
+    PN_WINDOW_SLIDING,   /* a token at position p sees positions > p - w */
+    PN_WINDOW_CHUNKED,   /* ... from the last multiple of w on */
+    PN_WINDOW_SYMMETRIC, /* ... those at most w / 2 away in both directions */
+    PN_WINDOW_LISTED     /* ... those from batch.first to batch.last */
 };
 
 struct pn_attention_params {
@@ -107,6 +108,10 @@ struct pn_node {
         struct {
             const char *name;
         } input;
+        struct {
+            int32_t offset; /* of the values in a given row */
+            bool add;       /* to the operand, not instead of it */
+        } given;
         struct {
             float eps;
         } norm;

@@ -16,6 +16,11 @@ pn_array pn_input(struct pn_graph *g, const char *name, enum pn_rows rows, int n
 
 /* (tokens) ids -> (tokens, n_cols): rows of a matrix. */
 pn_array pn_embed(struct pn_graph *g, pn_array table);
+/* Rows that the caller of a step computed, batch.rows, instead of those of x (tokens, 1, n): values offset .. offset +
+ * n
+ * - 1 of each. Tokens without a given row keep x's; with `add` the values are added to x. Without x (PN_NONE) such
+ * tokens have zeros. */
+pn_array pn_given(struct pn_graph *g, pn_array x, int offset, int n, bool add);
 /* (tokens, ...) -> (outputs, ...): the requested rows. */
 pn_array pn_output_rows(struct pn_graph *g, pn_array x);
 /* (tokens, ...) -> (hidden states, ...): the rows with requested hidden states. */
@@ -175,7 +180,7 @@ void pn_route_row(const struct pn_route_params *params, const float *logits, con
 /* The first and last position that a token at `position` sees in a sequence of `end` positions. */
 static inline int64_t pn_attention_first(const struct pn_attention_params *p, int64_t position)
 {
-    if (p->window <= 0)
+    if (p->window <= 0 || p->window_kind == PN_WINDOW_LISTED)
         return 0;
     int64_t first = p->window_kind == PN_WINDOW_CHUNKED     ? position / p->window * p->window
                     : p->window_kind == PN_WINDOW_SYMMETRIC ? position - p->window / 2
@@ -193,11 +198,22 @@ static inline int64_t pn_attention_last(const struct pn_attention_params *p, int
 }
 
 /* The same for the i-th new token of a sequence. */
+static inline int64_t pn_attention_first_of(const struct pn_attention_params *p, const struct pn_batch *b,
+                                            const struct pn_batch_seq *seq, int64_t i)
+{
+    int64_t first = pn_attention_first(p, seq->past + i);
+    if (!b->first || p->window <= 0 || (p->window_kind != PN_WINDOW_LISTED && !p->causal))
+        return first;
+    int64_t block = b->first[seq->start + i];
+    return p->window_kind == PN_WINDOW_LISTED || block < first ? block : first;
+}
+
 static inline int64_t pn_attention_last_of(const struct pn_attention_params *p, const struct pn_batch *b,
                                            const struct pn_batch_seq *seq, int64_t i)
 {
-    return p->causal && b->last ? b->last[seq->start + i]
-                                : pn_attention_last(p, seq->past + i, (int64_t)seq->past + seq->n);
+    return b->last && (p->causal || (p->window > 0 && p->window_kind == PN_WINDOW_LISTED))
+               ? b->last[seq->start + i]
+               : pn_attention_last(p, seq->past + i, (int64_t)seq->past + seq->n);
 }
 
 /* The decrease of head h's scores per position of distance: Press et al., ALiBi, 2021. */

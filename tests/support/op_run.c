@@ -119,7 +119,7 @@ static void memory_free(struct memory *m)
 
 /* The next rows of every sequence as one batch. Returns their number; 0 at the end. */
 static int next_batch(const struct op_run *o, const struct memory *m, int slice, int *done, struct pn_batch *b,
-                      struct pn_batch_seq *seqs, int32_t *ids, int32_t *pos, int32_t *last)
+                      struct pn_batch_seq *seqs, int32_t *ids, int32_t *pos, int32_t *last, int32_t *begin)
 {
     int n = 0, first = 0;
     b->n_seqs = 0;
@@ -131,6 +131,7 @@ static int next_batch(const struct op_run *o, const struct memory *m, int slice,
         for (int i = 0; i < take; i++, n++) {
             ids[n] = first + done[s];
             last[n] = o->last ? o->last[ids[n]] : 0;
+            begin[n] = o->first ? o->first[ids[n]] : 0;
             pos[n] = done[s]++;
         }
         first += o->lengths[s];
@@ -210,7 +211,8 @@ static void run_steps(const struct op_run *o, struct compiled *c, int slice, siz
     int done[OP_MAX_SEQS] = {0};
     struct pn_batch_seq seqs[OP_MAX_SEQS];
     size_t rows = (size_t)o->n_rows;
-    int32_t *ids = calloc(rows, 4 * sizeof *ids), *pos = ids + rows, *out_rows = pos + rows, *last = out_rows + rows;
+    int32_t *ids = calloc(rows, 5 * sizeof *ids), *pos = ids + rows, *out_rows = pos + rows, *last = out_rows + rows,
+            *begin = last + rows;
     float *result = calloc(rows * n, sizeof *result);
     assert_non_null(ids);
     assert_non_null(result);
@@ -226,7 +228,8 @@ static void run_steps(const struct op_run *o, struct compiled *c, int slice, siz
                          .results = (void *[]){result},
                          .caches = &m.cache};
     b.last = o->last ? last : NULL;
-    while (next_batch(o, &m, slice, done, &b, seqs, ids, pos, last)) {
+    b.first = o->first ? begin : NULL;
+    while (next_batch(o, &m, slice, done, &b, seqs, ids, pos, last, begin)) {
         slots_give(o, &slots, &b, seqs);
         if (run_step(c, &b, &err))
             fail_msg("%s", err.text);

@@ -32,7 +32,7 @@ struct op_run {
     float *states;                /* (n_lengths, n_state): at the start of the sequences */
     bool alternates;              /* each step writes its states to other slots than it reads */
     const struct op_cache *cache; /* NULL: the graph has no attention */
-    const int32_t *last;          /* (n_rows): pn_batch.last; or NULL */
+    const int32_t *last, *first;  /* (n_rows): pn_batch.last and .first; or NULL */
 };
 
 /* The instruction set "mixed" is the best one, except that types of even number are multiplied with float32

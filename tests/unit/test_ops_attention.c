@@ -17,6 +17,8 @@ struct attention {
     int window;
     float softcap;
     int picture; /* the PICTURE tokens from here on see one another; 0: none */
+    bool whole;  /* ... in spite of a window */
+    int listed;  /* windows of that many tokens, each seen whole and nothing else; 0: none */
 };
 
 enum { PICTURE = 35 };
@@ -24,8 +26,20 @@ enum { PICTURE = 35 };
 /* The last position that a token at `position` sees. */
 static int last_of(const struct attention *a, int position, int length)
 {
+    if (a->listed)
+        return position / a->listed * a->listed + a->listed < length ? position / a->listed * a->listed + a->listed - 1
+                                                                     : length - 1;
     int end = a->picture + PICTURE < length ? a->picture + PICTURE : length;
     return a->picture && position >= a->picture && position < end ? end - 1 : position;
+}
+
+/* The first position of its picture or window; without one, its own. */
+static int first_of(const struct attention *a, int position)
+{
+    if (a->listed)
+        return position / a->listed * a->listed;
+    bool inside = a->picture && position >= a->picture && position < a->picture + PICTURE;
+    return inside && a->whole ? a->picture : position;
 }
 
 /* Rounds n values like a cache of that type. */
@@ -65,6 +79,8 @@ static void attend(const struct op_run *o, const struct attention *a, const floa
     double sum = 0, scale = 1 / sqrt((double)c->dim_k);
     if (a->window && position >= a->window)
         from = position - a->window + 1;
+    if (a->listed || (a->window && first_of(a, position) < from))
+        from = first_of(a, position);
     for (int i = 0; i < c->dim_v; i++)
         out[i] = 0;
     for (int t = from; t <= last; t++) {
@@ -95,8 +111,9 @@ static pn_array write_down(struct op_run *o, const struct attention *a)
                                     .value_in_key = c->value_in_key,
                                     .scale = 4 / sqrtf((float)c->dim_k),
                                     .softcap = a->softcap,
-                                    .window = a->window,
-                                    .causal = true};
+                                    .window = a->listed ? a->listed : a->window,
+                                    .window_kind = a->listed ? PN_WINDOW_LISTED : PN_WINDOW_SLIDING,
+                                    .causal = !a->listed};
     pn_array q = pn_reshape(g, pn_slice(g, o->x, 0, n_q), a->n_head, c->dim_k);
     pn_array k = pn_reshape(g, pn_slice(g, o->x, n_q, n_k), c->n_head, c->dim_k);
     pn_array v = c->value_in_key ? PN_NONE : pn_reshape(g, pn_slice(g, o->x, n_q + n_k, n_v), c->n_head, c->dim_v);
@@ -113,11 +130,14 @@ static void check(const struct attention *a, uint64_t seed, const int *lengths, 
     op_run_init(&o, seed, (a->n_head + c->n_head) * c->dim_k + (c->value_in_key ? 0 : c->n_head * c->dim_v), lengths,
                 n_lengths, 0);
     o.cache = c;
-    int32_t *last = calloc((size_t)o.n_rows, sizeof *last);
+    int32_t *last = calloc((size_t)o.n_rows, 2 * sizeof *last), *begin = last + o.n_rows;
     for (int s = 0, row = 0; s < n_lengths; s++)
-        for (int t = 0; t < lengths[s]; t++)
-            last[row++] = last_of(a, t, lengths[s]);
-    o.last = a->picture ? last : NULL;
+        for (int t = 0; t < lengths[s]; t++, row++) {
+            last[row] = last_of(a, t, lengths[s]);
+            begin[row] = first_of(a, t);
+        }
+    o.last = a->picture || a->listed ? last : NULL;
+    o.first = a->whole || a->listed ? begin : NULL;
     pn_array y = write_down(&o, a);
     if (pn_graph_status(&o.graph, &err))
         fail_msg("%s", err.text);
@@ -128,7 +148,7 @@ static void check(const struct attention *a, uint64_t seed, const int *lengths, 
             for (int h = 0; h < a->n_head; h++)
                 attend(&o, a, kv, first, t, last_of(a, t, lengths[s]), h, want + (first + t) * n + h * c->dim_v);
     for (int d = 0; d < op_n_devices; d++)
-        for (int i = 0; i < (a->picture ? 1 : 3); i++) { /* a picture must be in one step */
+        for (int i = 0; i < (a->picture || a->listed ? 1 : 3); i++) { /* a picture must be in one step */
             op_run_on(&o, y, &op_devices[d], slices[i], got, NULL);
             double e = op_distance(got, want, (size_t)(o.n_rows * n));
             if (!(e < 1e-11))
@@ -158,6 +178,10 @@ static void attention_equals_its_formula(void **state)
         {.n_head = 4, .cache = {PN_TYPE_F32, 2, 16, 16, false}, .picture = 20},
         {.n_head = 2, .cache = {PN_TYPE_F16, 1, 24, 16, false}, .picture = 3, .window = 5},
         {.n_head = 2, .cache = {PN_TYPE_F16, 1, 32, 32, false}, .picture = 100},
+        {.n_head = 2, .cache = {PN_TYPE_F16, 1, 24, 16, false}, .picture = 3, .window = 5, .whole = true},
+        {.n_head = 2, .cache = {PN_TYPE_F32, 2, 16, 16, false}, .picture = 110, .window = 40, .whole = true},
+        {.n_head = 4, .cache = {PN_TYPE_F32, 4, 16, 16, false}, .picture = 1, .listed = 13},
+        {.n_head = 2, .cache = {PN_TYPE_F32, 2, 20, 20, false}, .picture = 1, .listed = 64},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         check(&cases[i], 1100 + i, three, 3);

@@ -506,6 +506,36 @@ static void looks_up_rows(void **state)
     }
 }
 
+/* Given rows replace a token's row or are added to it; the others keep theirs, or are zeros without an operand. */
+static void given_rows_stand_for_tokens(void **state)
+{
+    (void)state;
+    enum { N = 12, OFFSET = 3, STRIDE = 20, GIVEN = 4 };
+    static double want[N_TOKENS * N];
+    float rows[GIVEN * STRIDE];
+    int32_t given[N_TOKENS];
+    for (int i = 0; i < GIVEN * STRIDE; i++)
+        rows[i] = (float)(i % 37) - 11.5f;
+    for (int way = 0; way < 4; way++) {
+        struct step s;
+        step_init(&s, N);
+        pn_array y = pn_given(&s.o.graph, way < 2 ? s.o.x : PN_NONE, OFFSET, N, way == 1);
+        for (int t = 0; t < N_TOKENS; t++)
+            given[t] = t % 3 == 1 && way != 3 ? t % GIVEN : -1;
+        s.b.given = way == 3 ? NULL : given;
+        s.b.rows = rows;
+        s.b.rows_stride = STRIDE;
+        for (int i = 0; i < N_TOKENS * N; i++) {
+            int row = given[i / N];
+            double x = way < 2 ? (double)input(&s, i / N)[i % N] : 0;
+            double r = row < 0 ? 0 : (double)rows[row * STRIDE + OFFSET + i % N];
+            want[i] = row < 0 ? x : way == 1 ? x + r : r;
+        }
+        compare(&s, y, N, want, 1e-7, "given rows");
+        op_run_free(&s.o);
+    }
+}
+
 /* A table with one kind serves all tokens; without kinds, all tokens have the first one. */
 static void kinds_have_defaults(void **state)
 {
@@ -751,6 +781,7 @@ int main(void)
         cmocka_unit_test(rotates_by_sections),
         cmocka_unit_test(scales_by_position),
         cmocka_unit_test(looks_up_rows),
+        cmocka_unit_test(given_rows_stand_for_tokens),
         cmocka_unit_test(kinds_have_defaults),
         cmocka_unit_test(chooses_and_averages_rows),
         cmocka_unit_test(limits_of_rejected_numbers),

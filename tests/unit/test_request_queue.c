@@ -50,7 +50,7 @@ static struct pn_request *new_request(const char *stop, const char *other_stop)
     o.n_context = 60;
     o.stop = stops;
     o.n_stop = (size_t)(stop != NULL) + (other_stop != NULL);
-    if (pn_request_new(NULL, model->runner->model, model->tokenizer, &o, &r, &err))
+    if (pn_request_new(NULL, model->runner->model, model->tokenizer, &o, NULL, &r, &err))
         fail_msg("%s", err.text);
     return r;
 }
@@ -280,7 +280,7 @@ static void options_are_copied(void **state)
     o.n_stop = 1;
     o.cache_key = key;
     o.max_tokens = 5;
-    assert_int_equal(pn_request_new(NULL, model->runner->model, model->tokenizer, &o, &r, &err), PANTRY_OK);
+    assert_int_equal(pn_request_new(NULL, model->runner->model, model->tokenizer, &o, NULL, &r, &err), PANTRY_OK);
     ids[0] = pieces[X];
     key[0] = stop[0] = '-';
     stops[0] = NULL;
@@ -292,7 +292,7 @@ static void options_are_copied(void **state)
     o.n_batch = 7;
     o.cache_key = NULL;
     o.n_stop = 0;
-    assert_int_equal(pn_request_new(NULL, model->runner->model, NULL, &o, &r, &err), PANTRY_OK);
+    assert_int_equal(pn_request_new(NULL, model->runner->model, NULL, &o, NULL, &r, &err), PANTRY_OK);
     assert_int_equal(r->n_batch, 7);
     assert_string_equal(r->key, "");
     emit(r, X); /* without a tokenizer tokens have no text */

@@ -126,7 +126,8 @@ static void fold(const struct pn_cpu_run *run, const struct pn_attention_params 
     int64_t base = page * PN_KV_PAGE;
     for (int64_t i = 0; i < t->n; i++) {
         int64_t position = t->seq->past + t->first + i;
-        int64_t low = pn_attention_first(a, position) - base; /* visible: low <= token < high */
+        int64_t low =
+            pn_attention_first_of(a, run->batch, t->seq, t->first + i) - base; /* visible: low <= token < high */
         int64_t high = pn_attention_last_of(a, run->batch, t->seq, t->first + i) + 1 - base;
         for (int h = 0; h < group; h++) {
             int row = (int)i * group + h;
@@ -437,7 +438,7 @@ static struct task task_at(const struct pn_cpu_run *run, const struct pn_attenti
         int64_t last = pn_attention_last_of(a, run->batch, t.seq, t.first + i);
         t.last = last > t.last ? last : t.last;
     }
-    int64_t page0 = pn_attention_first(a, t.seq->past + t.first) / PN_KV_PAGE,
+    int64_t page0 = pn_attention_first_of(a, run->batch, t.seq, t.first) / PN_KV_PAGE,
             n_pages = t.last / PN_KV_PAGE + 1 - page0;
     t.page0 = page0 + n_pages * t.split / t.n_splits;
     t.page1 = page0 + n_pages * (t.split + 1) / t.n_splits;

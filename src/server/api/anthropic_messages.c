@@ -13,6 +13,7 @@ struct reading {
     const char *role;
     struct pn_buf text, reasoning;
     json_t *calls;
+    json_t *parts;   /* of a content with pictures, before `text` */
     json_t *names;   /* of all calls so far: id -> tool */
     json_t *pending; /* ids of the calls that have no result yet */
     const char *last_block;
@@ -25,12 +26,23 @@ static json_t *text_of(const struct pn_buf *b)
     return json_stringn(b->data ? b->data : "", b->len);
 }
 
+/* With pictures, a content is a list of parts: the text so far becomes one. */
+static void end_text(struct reading *r)
+{
+    if (r->text.len)
+        json_array_append_new(r->parts, json_pack("{s:s, s:o}", "type", "text", "text", text_of(&r->text)));
+    r->text.len = 0;
+}
+
 static pantry_status flush(struct reading *r, struct pantry_error *err)
 {
     if (r->text.failed || r->reasoning.failed)
         return pn_no_memory(err, "the messages");
     if (r->role) {
-        json_t *m = json_pack("{s:s, s:o}", "role", r->role, "content", text_of(&r->text));
+        if (json_array_size(r->parts))
+            end_text(r);
+        json_t *m = json_pack("{s:s, s:o}", "role", r->role, "content",
+                              json_array_size(r->parts) ? json_incref(r->parts) : text_of(&r->text));
         if (r->reasoning.len)
             json_object_set_new(m, "reasoning_content", text_of(&r->reasoning));
         if (json_array_size(r->calls))
@@ -39,6 +51,8 @@ static pantry_status flush(struct reading *r, struct pantry_error *err)
     }
     json_decref(r->calls);
     r->calls = json_array();
+    json_decref(r->parts);
+    r->parts = json_array();
     r->text.len = r->reasoning.len = 0;
     r->role = NULL;
     return PANTRY_OK;
@@ -150,6 +164,20 @@ static pantry_status read_result(struct reading *r, const json_t *block, const c
     return status;
 }
 
+/* A picture in the request; one at a URL is not fetched. */
+static pantry_status read_image(struct reading *r, const json_t *block, const char *where, struct pantry_error *err)
+{
+    const json_t *source = json_object_get(block, "source");
+    const char *type = json_string_value(json_object_get(source, "type"));
+    json_t *data = json_object_get(source, "data");
+    if (!type || strcmp(type, "base64") != 0 || !json_is_string(data))
+        return pn_fail(err, PANTRY_UNSUPPORTED,
+                       "%s.source: a picture must be in the request, with the type \"base64\" and its data", where);
+    end_text(r);
+    json_array_append_new(r->parts, json_pack("{s:s, s:O}", "type", "image", "data", data));
+    return PANTRY_OK;
+}
+
 static const struct block_kind {
     const char *type;
     const char *roles;
@@ -157,6 +185,7 @@ static const struct block_kind {
     pantry_status (*read)(struct reading *r, const json_t *block, const char *where, struct pantry_error *err);
 } kinds[] = {
     {"text", "user assistant system", {"type", "text", "cache_control"}, read_text},
+    {"image", "user", {"type", "source", "cache_control"}, read_image},
     {"thinking", "assistant", {"type", "thinking", "signature"}, read_thinking},
     {"redacted_thinking", "assistant", {"type", "data"}, skip},
     {"tool_use", "assistant", {"type", "id", "name", "input", "cache_control", "caller"}, read_call},
@@ -285,7 +314,8 @@ static pantry_status check_last(struct reading *r, bool *continues, struct pantr
 
 pantry_status pn_anthropic_read_messages(const json_t *body, json_t *list, bool *continues, struct pantry_error *err)
 {
-    struct reading r = {.list = list, .calls = json_array(), .names = json_object(), .pending = json_object()};
+    struct reading r = {
+        .list = list, .calls = json_array(), .parts = json_array(), .names = json_object(), .pending = json_object()};
     json_t *messages = NULL, *message;
     size_t i;
     *continues = false;
@@ -306,6 +336,7 @@ pantry_status pn_anthropic_read_messages(const json_t *body, json_t *list, bool 
     pn_buf_free(&r.text);
     pn_buf_free(&r.reasoning);
     json_decref(r.calls);
+    json_decref(r.parts);
     json_decref(r.names);
     json_decref(r.pending);
     return status;

@@ -296,7 +296,7 @@ static pantry_status set_thinking(struct call *c, json_t *context, struct pantry
     return PANTRY_OK;
 }
 
-static pantry_status check_message(const json_t *m, size_t i, struct pantry_error *err)
+static pantry_status check_message(const json_t *m, size_t i, bool sees, struct pantry_error *err)
 {
     static const char *const texts[] = {"role", "content", "thinking", "tool_name", "tool_call_id"};
     json_t *images = NULL, *calls = NULL, *call;
@@ -327,9 +327,25 @@ static pantry_status check_message(const json_t *m, size_t i, struct pantry_erro
         pn_fail_prefix(err, "%s", where);
         return status;
     }
-    if (json_array_size(images))
+    if (json_array_size(images) && !sees)
         return pn_fail(err, PANTRY_UNSUPPORTED, "messages[%zu].images: this model does not see images", i);
     return PANTRY_OK;
+}
+
+/* Pictures come before a message's text. */
+static void show_images(json_t *message, const json_t *images)
+{
+    json_t *parts = json_array(), *image;
+    size_t i;
+    json_object_del(message, "images");
+    json_array_foreach((json_t *)(uintptr_t)images, i, image)
+        json_array_append_new(parts, json_pack("{s:s, s:O}", "type", "image", "data", image));
+    if (i)
+        json_array_append_new(parts,
+                              json_pack("{s:s, s:O}", "type", "text", "text", json_object_get(message, "content")));
+    if (i)
+        json_object_set(message, "content", parts);
+    json_decref(parts);
 }
 
 /* Ollama's tool calls have arguments as objects and results a tool_name; templates know these names too. */
@@ -345,6 +361,7 @@ static json_t *message_of(json_t *given)
     v = json_object_get(m, "content");
     if (!v || json_is_null(v))
         json_object_set_new(m, "content", json_string(""));
+    show_images(m, json_object_get(given, "images"));
     return m;
 }
 
@@ -362,6 +379,7 @@ static pantry_status chat_context(struct call *c, struct pantry_error *err)
     json_t *messages = json_object_get(c->body, "messages"), *tools = NULL, *given;
     size_t i, n;
     const char *template = pantry_model_template(c->loaded->model, &n);
+    bool sees = pn_answer_sees(c->loaded);
     pantry_status status = pn_json_array(c->body, "tools", &tools, err);
     if (!status && !template)
         status = pn_fail(err, PANTRY_UNSUPPORTED, "\"%.200s\" does not support chat", c->model);
@@ -375,7 +393,7 @@ static pantry_status chat_context(struct call *c, struct pantry_error *err)
         json_object_set(context, "tools", tools);
     json_array_foreach(messages, i, given)
     {
-        if ((status = check_message(given, i, err)))
+        if ((status = check_message(given, i, sees, err)))
             return status;
         json_array_append_new(list, message_of(given));
     }
@@ -402,13 +420,20 @@ static pantry_status generate_context(struct call *c, struct pantry_error *err)
 {
     const char *prompt = "", *system = NULL, *suffix = NULL;
     size_t n;
+    json_t *images = NULL;
     pantry_status status = pn_json_string(c->body, "prompt", &prompt, err);
+    if (!status)
+        status = pn_json_array(c->body, "images", &images, err);
+    if (!status && json_array_size(images) && !pn_answer_sees(c->loaded))
+        status = pn_fail(err, PANTRY_UNSUPPORTED, "images: this model does not see images");
     if (!status)
         status = pn_json_string(c->body, "system", &system, err);
     if (!status)
         status = pn_json_string(c->body, "suffix", &suffix, err);
     if (!status)
         status = pn_json_bool(c->body, "raw", &c->raw, err);
+    if (!status && json_array_size(images) && (c->raw || (suffix && *suffix)))
+        status = pn_fail(err, PANTRY_UNSUPPORTED, "images: not allowed with raw or suffix");
     if (!status && suffix && *suffix)
         return fill_context(c, prompt, suffix, system, err);
     if (!status && c->raw && system && *system)
@@ -428,7 +453,9 @@ static pantry_status generate_context(struct call *c, struct pantry_error *err)
     c->answer.context = json_pack("{s:o, s:b}", "messages", messages, "add_generation_prompt", 1);
     if (system && (*system || !c->loaded->carried.system))
         json_array_append_new(messages, json_pack("{s:s, s:s}", "role", "system", "content", system));
-    json_array_append_new(messages, json_pack("{s:s, s:s}", "role", "user", "content", prompt));
+    json_t *message = json_pack("{s:s, s:s}", "role", "user", "content", prompt);
+    json_array_append_new(messages, message);
+    show_images(message, images);
     return set_thinking(c, c->answer.context, err);
 }
 
@@ -525,7 +552,7 @@ static pantry_status read_call(struct call *c, struct pantry_error *err)
                                           "format",
                                           "lora",
                                           NULL};
-    static const char *const of_generate[] = {"model",   "prompt",       "suffix",     "system",  "raw",
+    static const char *const of_generate[] = {"model",   "images",  "prompt",       "suffix",     "system",  "raw",
                                               "stream",  "think",        "keep_alive", "options", "logprobs",
                                               "figures", "top_logprobs", "truncate",   "shift",   "_debug_render_only",
                                               "format",  "lora",         NULL};

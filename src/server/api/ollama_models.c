@@ -187,6 +187,8 @@ static json_t *capabilities_of(const json_t *d)
         json_array_append_new(v, json_string("embedding"));
     else
         json_array_append_new(v, json_string("completion"));
+    if (json_is_true(json_object_get(d, "sees")))
+        json_array_append_new(v, json_string("vision"));
     if (template && pn_answer_takes_tools(template))
         json_array_append_new(v, json_string("tools"));
     if (has_key(d, "fim_pre_token_id") || has_key(d, "prefix_token_id"))
@@ -218,6 +220,8 @@ static json_t *info_of(const json_t *d, bool verbose)
 static void overlay(json_t *d, const struct pn_carried *c)
 {
     char *license = pn_carried_license(c);
+    if (json_array_size(c->projectors))
+        json_object_set_new(d, "sees", json_true());
     const char *template = pn_carried_template(c, json_string_value(json_object_get(d, "template")));
     if (template)
         json_object_set_new(d, "template", json_string(template));

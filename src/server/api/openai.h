@@ -118,6 +118,11 @@ void pn_openai_end_failed(struct pn_openai_call *call, const struct pantry_error
 /* A content: a string, or parts whose type is one of `types` (up to NULL); parts become lines. *out is a string. */
 pantry_status pn_openai_text(json_t *content, const char *where, const char *const *types, json_t **out,
                              struct pantry_error *err);
+/* Whether a content has pictures: parts image_url of chats, input_image of responses. Then it stays a list: text and
+ * pictures, in order. */
+bool pn_openai_has_pictures(const json_t *content);
+pantry_status pn_openai_parts(json_t *content, const char *where, const char *const *types, json_t **out,
+                              struct pantry_error *err);
 /* {"id", "type", "function"} as templates want it: arguments that are JSON become an object. */
 json_t *pn_openai_call_for_template(const char *id, const char *name, const char *arguments);
 /* A result of a tool gets the name of the tool, which some templates print. */

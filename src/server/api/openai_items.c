@@ -69,7 +69,10 @@ static pantry_status add_message(struct reading *r, json_t *item, const char *wh
         return pn_fail(err, PANTRY_INVALID, "%s.role: unknown (allowed developer, system, user, assistant)", where);
     if (!content)
         return pn_fail(err, PANTRY_INVALID, "%s is required", at);
-    if ((status = pn_openai_text(content, at, text_types, &text, err)))
+    bool pictures = strcmp(role, "user") == 0 && pn_openai_has_pictures(content);
+    status = pictures ? pn_openai_parts(content, at, text_types, &text, err)
+                      : pn_openai_text(content, at, text_types, &text, err);
+    if (status)
         return status;
     if (system)
         add_system(r, text);

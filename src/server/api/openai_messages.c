@@ -2,6 +2,7 @@
 #include "server/api/openai.h"
 
 #include "base/status.h"
+#include "server/api/image_part.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -53,6 +54,52 @@ pantry_status pn_openai_text(json_t *content, const char *where, const char *con
     if (!status && (all.failed || !*out))
         status = pn_no_memory(err, "a message");
     pn_buf_free(&all);
+    return status;
+}
+
+/* ---- pictures ---- */
+
+/* The URL of a part with a picture; false: it is another part. */
+static bool picture_url(const json_t *part, const char **url)
+{
+    const char *type = json_string_value(json_object_get(part, "type"));
+    const json_t *image = json_object_get(part, "image_url");
+    *url = json_string_value(json_is_object(image) ? json_object_get(image, "url") : image);
+    return type && (strcmp(type, "image_url") == 0 || strcmp(type, "input_image") == 0);
+}
+
+bool pn_openai_has_pictures(const json_t *content)
+{
+    const char *url;
+    for (size_t i = 0; i < json_array_size(content); i++)
+        if (picture_url(json_array_get(content, i), &url))
+            return true;
+    return false;
+}
+
+pantry_status pn_openai_parts(json_t *content, const char *where, const char *const *types, json_t **out,
+                              struct pantry_error *err)
+{
+    json_t *part, *list = json_array();
+    size_t i;
+    pantry_status status = PANTRY_OK;
+    json_array_foreach(content, i, part)
+    {
+        char at[WHERE + 24];
+        const char *url, *text;
+        json_t *made = NULL;
+        snprintf(at, sizeof at, "%s[%zu]", where, i);
+        if (picture_url(part, &url))
+            status = pn_image_part_of_url(url, at, &made, err);
+        else if (!(status = part_text(part, at, types, &text, err)))
+            made = json_pack("{s:s, s:s}", "type", "text", "text", text);
+        if (status)
+            break;
+        json_array_append_new(list, made);
+    }
+    *out = status ? NULL : list;
+    if (status)
+        json_decref(list);
     return status;
 }
 
@@ -143,7 +190,9 @@ static pantry_status add_content(json_t *given, const char *where, bool assistan
             return pn_fail(err, PANTRY_INVALID, "%s is required", at);
         text = json_string("");
     } else {
-        pantry_status status = pn_openai_text(content, at, assistant ? answer_types : types, &text, err);
+        bool pictures = !assistant && pn_openai_has_pictures(content);
+        pantry_status status = pictures ? pn_openai_parts(content, at, types, &text, err)
+                                        : pn_openai_text(content, at, assistant ? answer_types : types, &text, err);
         if (status)
             return status;
     }

@@ -179,7 +179,7 @@ pantry_status pn_ref_attention(const struct pn_op_args *a, struct pantry_error *
                          .cache = c,
                          .seq = seq,
                          .position = position,
-                         .first = pn_attention_first(p, position),
+                         .first = pn_attention_first_of(p, a->batch, seq, r - seq->start),
                          .last = pn_attention_last_of(p, a->batch, seq, r - seq->start),
                          .scores = scores,
                          .row = row};

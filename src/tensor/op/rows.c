@@ -31,6 +31,32 @@ pantry_status pn_ref_embed(const struct pn_op_args *a, struct pantry_error *err)
     return PANTRY_OK;
 }
 
+pn_array pn_given(struct pn_graph *g, pn_array x, int offset, int n, bool add)
+{
+    if (x != PN_NONE && (!pn_op_want_rows(g, x, "the operand of given") || pn_node(g, x)->n2 != n))
+        return pn_graph_fail(g, PANTRY_INTERNAL, "given rows have %d values, unlike the rows they replace", n);
+    struct pn_node node = {
+        .op = PN_OP_GIVEN, .rows = PN_ROWS_TOKENS, .n1 = 1, .n2 = n, .n_src = x != PN_NONE, .given = {offset, add}};
+    node.src[0] = x;
+    return pn_graph_add(g, node);
+}
+
+pantry_status pn_ref_given(const struct pn_op_args *a, struct pantry_error *err)
+{
+    (void)err;
+    size_t n = (size_t)a->node->n2;
+    for (int64_t r = a->row0; r < a->row1; r++) {
+        int32_t row = a->batch->given ? a->batch->given[r] : -1;
+        const float *from =
+            row < 0 ? NULL : a->batch->rows + (size_t)row * a->batch->rows_stride + a->node->given.offset;
+        const float *x = a->node->n_src ? pn_view_at(a->src[0], r, 0) : NULL;
+        float *out = pn_view_at(a->out, r, 0);
+        for (size_t i = 0; i < n; i++)
+            out[i] = (from ? from[i] : 0) + (x && (!from || a->node->given.add) ? x[i] : 0);
+    }
+    return PANTRY_OK;
+}
+
 pn_array pn_pos_embed(struct pn_graph *g, pn_array table)
 {
     return lookup(g, PN_OP_POS_EMBED, table);

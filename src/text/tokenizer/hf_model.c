@@ -357,9 +357,11 @@ static void read_chat_template(const char *dir, const json_t *config, struct pn_
 {
     char *data = NULL;
     size_t len;
-    const json_t *template = json_object_get(config, "chat_template");
     if (!out)
         return;
+    json_t *beside = load_beside(dir, "chat_template.json"); /* of processors, before they had chat_template.jinja */
+    const json_t *template = json_object_get(beside, "chat_template");
+    template = template ? template : json_object_get(config, "chat_template");
     for (size_t i = 0; i < json_array_size(template); i++)
         if (is(str(json_array_get(template, i), "name"), "default"))
             template = json_object_get(json_array_get(template, i), "template");
@@ -368,6 +370,7 @@ static void read_chat_template(const char *dir, const json_t *config, struct pn_
     else if (json_is_string(template))
         pn_buf_append(out, json_string_value(template), json_string_length(template));
     free(data);
+    json_decref(beside);
 }
 
 pantry_status pn_tokenizer_from_hf(const char *dir, const struct pn_vocab_visitor *visitor, struct pn_tokenizer **out,

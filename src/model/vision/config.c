@@ -1,0 +1,401 @@
+/* Encoders of directories: config.json, preprocessor_config.json, and the tensors. */
+#include "model/hf/hf.h"
+#include "model/vision/vision.h"
+
+#include "format/names.h"
+#include "tensor/weight.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* An encoder while it is read. */
+struct reader {
+    struct pn_vision *v;
+    struct pn_hf hf;      /* hf.config: of the encoder */
+    json_t *all;          /* config.json */
+    json_t *preprocessor; /* NULL: none */
+};
+
+/* ---- numbers ---- */
+
+/* A number of a JSON object that must be within bounds, or `fallback` if there is none. */
+static int64_t number(struct reader *r, const json_t *object, const char *key, int64_t fallback, int64_t least,
+                      int64_t most)
+{
+    const json_t *value = json_object_get(object, key);
+    if (!value || json_is_null(value))
+        return fallback;
+    int64_t n = json_integer_value(value);
+    if (!json_is_integer(value) || n < least || n > most)
+        pn_hf_fail(&r->hf, PANTRY_FORMAT, "%s of the vision part is out of range (allowed %lld to %lld)", key,
+                   (long long)least, (long long)most);
+    return n < least ? least : n > most ? most : n;
+}
+
+/* The same of the encoder's configuration, by the first of several names; without a fallback. */
+static int config(struct reader *r, const char *names, int64_t least, int64_t most)
+{
+    int64_t n = pn_hf_int(&r->hf, names, -1);
+    if (n < least || n > most)
+        pn_hf_fail(&r->hf, PANTRY_FORMAT, "%s of the vision part is missing or out of range (allowed %lld to %lld)",
+                   names, (long long)least, (long long)most);
+    return n < least ? (int)least : n > most ? (int)most : (int)n;
+}
+
+static bool truth(const json_t *object, const char *key, bool fallback)
+{
+    const json_t *value = json_object_get(object, key);
+    return json_is_boolean(value) ? json_is_true(value) : fallback;
+}
+
+/* ---- the encoder ---- */
+
+static json_t *with_defaults(const struct pn_vision_family *f, const json_t *own)
+{
+    char text[512];
+    size_t n = f->defaults ? strlen(f->defaults) : 0;
+    json_t *all = json_is_object(own) ? json_copy((json_t *)(uintptr_t)own) : json_object();
+    if (n == 0 || n >= sizeof text)
+        return all;
+    for (size_t i = 0; i <= n; i++)
+        text[i] = f->defaults[i] == '\'' ? '"' : f->defaults[i];
+    json_t *defaults = json_loads(text, 0, NULL);
+    json_object_update_missing(all, defaults);
+    json_decref(defaults);
+    return all;
+}
+
+static enum pn_act_fn act_of(struct reader *r, const char *name)
+{
+    static const char *const names[] = {
+#define PN_ACT_FN(NAME, name, label, value) label,
+#include "tensor/act.def"
+#undef PN_ACT_FN
+    };
+    for (size_t i = 0; name && i < sizeof names / sizeof *names; i++)
+        if (strcmp(names[i], name) == 0)
+            return (enum pn_act_fn)i;
+    pn_hf_fail(&r->hf, PANTRY_UNSUPPORTED, "activation \"%.40s\" of the vision part is not supported",
+               name ? name : "");
+    return PN_ACT_FN_GELU;
+}
+
+/* The layers that run: up to the one whose states are used. */
+static int used_layers(struct reader *r, int n)
+{
+    const json_t *layer = json_object_get(r->all, "vision_feature_layer");
+    if (!r->v->family->feature_layer)
+        return n;
+    if (layer && !json_is_integer(layer))
+        pn_hf_fail(&r->hf, PANTRY_UNSUPPORTED, "states of several layers (vision_feature_layer) are not supported");
+    int64_t at = layer ? json_integer_value(layer) : -2;
+    at = at < 0 ? n + 1 + at : at;
+    if (at < 1 || at > n)
+        pn_hf_fail(&r->hf, PANTRY_FORMAT, "vision_feature_layer %lld is not one of %d layers",
+                   (long long)json_integer_value(layer), n);
+    return at < 1 || at > n ? n : (int)at;
+}
+
+static void read_windows(struct reader *r)
+{
+    struct pn_vision *v = r->v;
+    int64_t pixels = pn_hf_int(&r->hf, "window_size", 0), unit = (int64_t)v->patch * v->group;
+    bool *full = pn_arena_array(&v->arena, (size_t)v->n_layer, sizeof *full);
+    const json_t *list = json_object_get(r->hf.config, "fullatt_block_indexes");
+    v->full = full;
+    if (!full) {
+        pn_hf_fail(&r->hf, PANTRY_NO_MEMORY, "out of memory for the vision part");
+        return;
+    }
+    v->window = pixels >= unit && pixels <= 1 << 20 ? (int)(pixels / unit) * v->group : 0;
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        int64_t layer = json_integer_value(json_array_get(list, i));
+        if (layer >= 0 && layer < v->n_layer)
+            full[layer] = true;
+    }
+}
+
+/* A side of the groups of patches that become one row. */
+static int group_of(struct reader *r, int image_size)
+{
+    const struct pn_vision *v = r->v;
+    if (v->family->merge == PN_MERGE_MEAN) {
+        int64_t rows = number(r, r->all, "mm_tokens_per_image", 256, 1, 1 << 20);
+        int side = (int)lround(sqrt((double)rows));
+        return side > 0 && image_size / v->patch >= side ? image_size / v->patch / side : 1;
+    }
+    return (int)number(r, r->hf.config, "spatial_merge_size", 1, 1, 16);
+}
+
+static void read_config(struct reader *r)
+{
+    struct pn_vision *v = r->v;
+    bool table = v->family->positions == PN_POSITIONS_LEARNED;
+    int image_size = table ? config(r, "image_size", 1, 1 << 16) : 0;
+    v->patch = config(r, "patch_size", 1, 256);
+    v->n_embd = config(r, table || v->family->norm == PN_NORM_RMS ? "hidden_size" : "embed_dim", 1, 1 << 16);
+    v->n_head = config(r, "num_attention_heads num_heads", 1, PN_MAX_HEADS);
+    v->n_layer = used_layers(r, config(r, "num_hidden_layers depth", 1, PN_MAX_LAYERS));
+    v->frames = (int)number(r, r->hf.config, "temporal_patch_size", 1, 1, 16);
+    v->group = group_of(r, image_size);
+    v->n_side = image_size / v->patch;
+    v->eps = (float)pn_hf_float(&r->hf, "layer_norm_eps rms_norm_eps", 1e-6);
+    v->act = act_of(r, json_string_value(json_object_get(r->hf.config, "hidden_act")));
+    const char *project = json_string_value(json_object_get(r->all, "projector_hidden_act"));
+    v->project_act = project ? act_of(r, project) : PN_ACT_FN_GELU;
+    if (v->n_embd % v->n_head)
+        pn_hf_fail(&r->hf, PANTRY_FORMAT, "the vision part has %d values for %d heads", v->n_embd, v->n_head);
+    read_windows(r);
+}
+
+/* ---- preparing pictures ---- */
+
+static void read_size(struct reader *r, const json_t *p)
+{
+    struct pn_vision *v = r->v;
+    const json_t *size = json_object_get(p, "size"), *crop = json_object_get(p, "crop_size");
+    int side = v->n_side > 0 ? v->n_side * v->patch : 1;
+    v->sizing = v->family->sizing;
+    if (v->sizing == PN_SIZING_FROM_FILE)
+        v->sizing = json_object_get(size, "shortest_edge") ? PN_SIZING_SHORTEST : PN_SIZING_FIXED;
+    if (v->sizing == PN_SIZING_SMART) {
+        int64_t most = (int64_t)1 << 40;
+        v->min_pixels = number(r, size, "shortest_edge", 56 * 56, 1, most);
+        v->max_pixels = number(r, size, "longest_edge", 28 * 28 * 1280, 1, most);
+        v->min_pixels = number(r, p, "min_pixels", v->min_pixels, 1, most);
+        v->max_pixels = number(r, p, "max_pixels", v->max_pixels, 1, most);
+        /* A view is read in one step: larger pictures shrink. */
+        int64_t longest = (int64_t)v->patch * v->patch << 15;
+        v->max_pixels = v->max_pixels < longest ? v->max_pixels : longest;
+        return;
+    }
+    v->height =
+        (int)number(r, size, v->sizing == PN_SIZING_SHORTEST ? "shortest_edge" : "height", side, 1, PN_IMAGE_MAX_SIDE);
+    v->width = (int)number(r, size, "width", v->height, 1, PN_IMAGE_MAX_SIDE);
+    if (v->sizing == PN_SIZING_SHORTEST && truth(p, "do_center_crop", true)) {
+        v->crop_height = json_is_integer(crop) ? (int)number(r, p, "crop_size", side, 1, PN_IMAGE_MAX_SIDE)
+                                               : (int)number(r, crop, "height", v->height, 1, PN_IMAGE_MAX_SIDE);
+        v->crop_width = (int)number(r, crop, "width", v->crop_height, 1, PN_IMAGE_MAX_SIDE);
+    }
+}
+
+static void read_channels(struct reader *r, const json_t *p, const char *key, double fallback, float out[3])
+{
+    const json_t *list = json_object_get(p, key);
+    for (size_t c = 0; c < 3; c++) {
+        const json_t *value = json_array_get(list, c);
+        out[c] = (float)(json_is_number(value) ? json_number_value(value) : fallback);
+        if (!isfinite(out[c]))
+            pn_hf_fail(&r->hf, PANTRY_FORMAT, "%s is not a list of three numbers", key);
+    }
+}
+
+/* The numbers of slow image processors: levels are rescaled in float64, then normalized in float32. */
+static void read_preprocessor(struct reader *r)
+{
+    struct pn_vision *v = r->v;
+    const json_t *p = r->preprocessor;
+    bool smart = v->family->sizing == PN_SIZING_SMART;
+    read_size(r, p);
+    v->filter = (enum pn_resample)number(r, p, "resample", PN_RESAMPLE_BICUBIC, 0, PN_N_RESAMPLE - 1);
+    const json_t *scale = json_object_get(p, "rescale_factor");
+    v->rescale = !truth(p, "do_rescale", true) ? 1 : json_is_number(scale) ? json_number_value(scale) : 1.0 / 255;
+    bool normalize = truth(p, "do_normalize", true);
+    read_channels(r, normalize ? p : NULL, "image_mean", normalize ? 0.5 : 0, v->mean);
+    read_channels(r, normalize ? p : NULL, "image_std", normalize ? 0.5 : 1, v->deviation);
+    if (v->deviation[0] == 0 || v->deviation[1] == 0 || v->deviation[2] == 0)
+        pn_hf_fail(&r->hf, PANTRY_FORMAT, "image_std has a zero");
+    int side = v->crop_width ? v->crop_width : v->width, high = v->crop_height ? v->crop_height : v->height;
+    if (!smart && (side != v->n_side * v->patch || high != side))
+        pn_hf_fail(&r->hf, PANTRY_FORMAT, "pictures become %d x %d pixels, but the encoder sees %d x %d", side, high,
+                   v->n_side * v->patch, v->n_side * v->patch);
+}
+
+static void open_preprocessor(struct reader *r, const char *dir)
+{
+    pantry_status status = pn_hfdir_json(dir, "preprocessor_config.json", &r->preprocessor, r->hf.err);
+    if (status == PANTRY_NOT_FOUND) { /* newer directories have one file for all parts */
+        json_t *all = NULL;
+        status = pn_hfdir_json(dir, "processor_config.json", &all, r->hf.err);
+        r->preprocessor = json_incref(json_object_get(all, "image_processor"));
+        json_decref(all);
+    }
+    if (status && status != PANTRY_NOT_FOUND)
+        r->hf.status = status;
+}
+
+/* ---- tensors ---- */
+
+/* A vector as float32; norms of Gemma are stored as their difference from 1. */
+static bool to_floats(struct reader *r, struct pn_tensor_info *t, bool plus_one)
+{
+    float *values = pn_arena_array(&r->v->weights->arena, (size_t)t->shape[0], sizeof *values);
+    if (!values) {
+        pn_hf_fail(&r->hf, PANTRY_NO_MEMORY, "out of memory for tensors");
+        return false;
+    }
+    pn_type_decode_row(t->type, t->data, values, (size_t)t->shape[0]);
+    for (int64_t i = 0; plus_one && i < t->shape[0]; i++)
+        values[i] += 1;
+    t->type = PN_TYPE_F32;
+    t->data = values;
+    t->bytes = (size_t)t->shape[0] * sizeof *values;
+    return true;
+}
+
+/* A kernel that covers a patch is a matrix: (out, channels, ..., side, side) as (out, values of a patch). */
+static struct pn_st_tensor flat(const struct pn_st_tensor *t)
+{
+    struct pn_st_tensor f = *t;
+    for (int i = 2; i < t->n_dims; i++) {
+        f.shape[1] *= t->shape[i];
+        f.shape[i] = 1;
+    }
+    f.n_dims = t->n_dims > 2 ? 2 : t->n_dims;
+    return f;
+}
+
+static void add_tensor(struct reader *r, const struct pn_st_tensor *from, const char *name)
+{
+    struct pn_hf_matrix m;
+    struct pn_weights *w = r->v->weights;
+    struct pn_st_tensor t = flat(from);
+    if (from->n_dims > 2 && from->shape[1] != 3) { /* MLX puts them last */
+        pn_hf_fail(&r->hf, PANTRY_UNSUPPORTED, "tensor %s does not begin with its 3 channels", from->name);
+        return;
+    }
+    struct pn_tensor_info info = {.name = pn_arena_copy(&w->arena, name, strlen(name))};
+    if (!info.name) {
+        pn_hf_fail(&r->hf, PANTRY_NO_MEMORY, "out of memory for tensors");
+        return;
+    }
+    if (!pn_hf_matrix(&r->hf, &t, &m))
+        return;
+    info.type = m.weight->type;
+    info.number = pn_type_info(info.type)->gguf;
+    info.n_dims = m.n_dims < 1 ? 1 : m.n_dims;
+    memcpy(info.shape, m.shape, sizeof info.shape);
+    info.data = m.weight->plane[0].data;
+    info.bytes = (size_t)pn_weight_bytes(m.weight);
+    info.places = m.weight->n_planes > 1 || m.weight->mats ? m.weight : NULL;
+    if (info.n_dims == 1 && !info.places && !to_floats(r, &info, strstr(name, "soft_emb_norm") != NULL))
+        return;
+    if (!pn_vec_push(&r->hf.tensors, info))
+        pn_hf_fail(&r->hf, PANTRY_NO_MEMORY, "out of memory for tensors");
+}
+
+static void index_tensors(struct reader *r)
+{
+    struct pn_weights *w = r->v->weights;
+    struct pn_name_index *index = pn_name_index_new(&w->arena, r->hf.tensors.len);
+    w->tensors = r->hf.tensors.data;
+    w->n_tensors = r->hf.tensors.len;
+    if (!index) {
+        pn_hf_fail(&r->hf, PANTRY_NO_MEMORY, "out of memory for tensors");
+        return;
+    }
+    for (size_t i = 0; i < w->n_tensors; i++)
+        index->entries[i] = (struct pn_name_entry){w->tensors[i].name, i};
+    const struct pn_name_entry *twice = pn_name_index_sort(index);
+    if (twice)
+        pn_hf_fail(&r->hf, PANTRY_FORMAT, "several tensors are %s", twice->name);
+    w->tensor_index = index;
+}
+
+static void read_tensors(struct reader *r, const struct pn_hfdir *dir)
+{
+    char name[160];
+    for (size_t i = 0; i < dir->tensors.len && !r->hf.status; i++) {
+        const struct pn_st_tensor *t = &dir->tensors.data[i];
+        if (!pn_hf_is_companion(&r->hf, t) && pn_vision_name(t->name, name, sizeof name))
+            add_tensor(r, t, name);
+    }
+    if (r->hf.status)
+        return;
+    index_tensors(r);
+}
+
+/* ---- opening ---- */
+
+/* The id of the rows' token. */
+static int32_t token_of(struct reader *r)
+{
+    const json_t *id = json_object_get(r->all, "image_token_index");
+    id = id && !json_is_null(id) ? id : json_object_get(r->all, "image_token_id");
+    int64_t value = json_is_integer(id) ? json_integer_value(id) : -1;
+    return value >= 0 && value <= INT32_MAX ? (int32_t)value : -1;
+}
+
+static void read_all(struct reader *r, const struct pn_weights *text)
+{
+    struct pn_vision *v = r->v;
+    read_config(r);
+    if (!r->hf.status)
+        open_preprocessor(r, text->hf->dir);
+    if (!r->hf.status)
+        read_preprocessor(r);
+    v->token = token_of(r);
+    if (!r->hf.status)
+        read_tensors(r, text->hf);
+    v->has_class = v->weights->tensor_index && pn_weights_tensor(v->weights, "v.class_embd");
+}
+
+static const struct pn_vision_family *family_of(const struct pn_weights *text)
+{
+    const json_t *config = text->hf ? text->hf->config : NULL;
+    const char *type = json_string_value(json_object_get(config, "model_type"));
+    return type && json_object_get(config, "vision_config") ? pn_vision_family_of(type) : NULL;
+}
+
+bool pn_vision_is_in(const struct pn_weights *text)
+{
+    return family_of(text) != NULL;
+}
+
+pantry_status pn_vision_open(const struct pn_weights *text, struct pn_vision **out, struct pantry_error *err)
+{
+    *out = NULL;
+    const struct pn_vision_family *family = family_of(text);
+    if (!family)
+        return PANTRY_OK;
+    const json_t *own = json_object_get(text->hf->config, "vision_config");
+    struct pn_vision *v = calloc(1, sizeof *v);
+    struct pn_weights *w = calloc(1, sizeof *w);
+    if (!v || !w) {
+        free(v);
+        free(w);
+        return pn_no_memory(err, "the vision part of a model");
+    }
+    *v = (struct pn_vision){.family = family, .weights = w, .token_text = family->token};
+    w->path = pn_arena_copy(&w->arena, text->path, strlen(text->path));
+    w->format = text->format;
+    struct reader r = {.v = v, .all = text->hf->config};
+    r.hf = (struct pn_hf){.w = w, .dir = text->hf, .config = with_defaults(family, own), .err = err};
+    if (!w->path || !r.hf.config)
+        pn_hf_fail(&r.hf, PANTRY_NO_MEMORY, "out of memory");
+    if (!r.hf.status)
+        read_all(&r, text);
+    w->tensors = r.hf.tensors.data;
+    w->n_tensors = r.hf.tensors.len;
+    json_decref(r.hf.config);
+    json_decref(r.preprocessor);
+    if (r.hf.status) {
+        pn_fail_prefix(err, "%s", text->path);
+        pn_vision_free(v);
+        return r.hf.status;
+    }
+    *out = v;
+    return PANTRY_OK;
+}
+
+void pn_vision_free(struct pn_vision *v)
+{
+    if (!v)
+        return;
+    if (!v->lent)
+        pn_weights_close(v->weights);
+    pn_arena_free(&v->arena);
+    free(v);
+}

@@ -1,0 +1,70 @@
+/* One row per family of models that see: see vision.h. */
+#include "model/vision/vision.h"
+
+#include <string.h>
+
+#define CLIP                                                                                                           \
+    "{'image_size': 224, 'patch_size': 32, 'hidden_size': 768, 'num_attention_heads': 12, 'num_hidden_layers': 12, "   \
+    "'hidden_act': 'quick_gelu', 'layer_norm_eps': 1e-5}"
+#define SIGLIP                                                                                                         \
+    "{'image_size': 224, 'patch_size': 16, 'hidden_size': 768, 'num_attention_heads': 12, 'num_hidden_layers': 12, "   \
+    "'hidden_act': 'gelu_pytorch_tanh', 'layer_norm_eps': 1e-6}"
+#define QWEN "{'patch_size': 14, 'num_heads': 16, 'depth': 32, 'spatial_merge_size': 2, 'temporal_patch_size': 2"
+
+static const struct pn_vision_family families[] = {
+    {.types = "llava",
+     .token = "<image>",
+     .defaults = CLIP,
+     .norm = PN_NORM_LAYER,
+     .feature_layer = true,
+     .project = pn_vision_project_mlp},
+    {.types = "gemma3",
+     .projector = "gemma3",
+     .placeholder = "<start_of_image>",
+     .token = "<image_soft_token>",
+     .before = "\n\n<start_of_image>",
+     .after = "<end_of_image>\n\n",
+     .defaults = SIGLIP,
+     .merge = PN_MERGE_MEAN,
+     .norm = PN_NORM_LAYER,
+     .post_norm = true,
+     .both_ways = true,
+     .project = pn_vision_project_gemma},
+    {.types = "qwen2_5_vl",
+     .projector = "qwen2.5vl_merger",
+     .token = "<|image_pad|>",
+     .defaults = QWEN ", 'hidden_act': 'silu', 'hidden_size': 1280, 'window_size': 112}",
+     .sizing = PN_SIZING_SMART,
+     .positions = PN_POSITIONS_ROTATED,
+     .norm = PN_NORM_RMS,
+     .post_norm = true,
+     .sections = true,
+     .project = pn_vision_project_mlp},
+    {.types = "qwen2_vl",
+     .projector = "qwen2vl_merger",
+     .token = "<|image_pad|>",
+     .defaults = QWEN ", 'hidden_act': 'quick_gelu', 'embed_dim': 1280}",
+     .sizing = PN_SIZING_SMART,
+     .positions = PN_POSITIONS_ROTATED,
+     .norm = PN_NORM_LAYER,
+     .post_norm = true,
+     .sections = true,
+     .project = pn_vision_project_mlp},
+};
+
+const struct pn_vision_family *pn_vision_family_at(size_t i)
+{
+    return i < sizeof families / sizeof *families ? &families[i] : NULL;
+}
+
+const struct pn_vision_family *pn_vision_family_of(const char *type)
+{
+    size_t len = strlen(type), n;
+    for (size_t i = 0; i < sizeof families / sizeof *families; i++)
+        for (const char *at = families[i].types; *at; at += n + (at[n] == ' ')) {
+            n = strcspn(at, " ");
+            if (n == len && memcmp(at, type, n) == 0)
+                return &families[i];
+        }
+    return NULL;
+}

@@ -1,0 +1,101 @@
+/* Names of the encoder's tensors: those of directories become those of GGUF projectors. */
+#include "model/vision/vision.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Beginnings of names that belong to the encoder, and what remains of them. */
+static const struct {
+    const char *from, *to;
+} roots[] = {
+    {"vision_tower.vision_model.", ""},       {"vision_tower.", ""}, {"vision_model.", ""}, {"visual.", ""},
+    {"multi_modal_projector.", "projector."},
+};
+
+/* "*" is a layer. Parts that have a weight and a bias are named once. */
+static const struct {
+    const char *from, *to;
+} names[] = {
+    {"embeddings.class_embedding", "v.class_embd"},
+    {"embeddings.patch_embedding", "v.patch_embd"},
+    {"embeddings.position_embedding", "v.position_embd"},
+    {"pre_layrnorm", "v.pre_ln"},
+    {"post_layernorm", "v.post_ln"},
+    {"encoder.layers.*.layer_norm1", "v.blk.*.ln1"},
+    {"encoder.layers.*.layer_norm2", "v.blk.*.ln2"},
+    {"encoder.layers.*.self_attn.q_proj", "v.blk.*.attn_q"},
+    {"encoder.layers.*.self_attn.k_proj", "v.blk.*.attn_k"},
+    {"encoder.layers.*.self_attn.v_proj", "v.blk.*.attn_v"},
+    {"encoder.layers.*.self_attn.out_proj", "v.blk.*.attn_out"},
+    {"encoder.layers.*.mlp.fc1", "v.blk.*.ffn_up"},
+    {"encoder.layers.*.mlp.fc2", "v.blk.*.ffn_down"},
+    {"patch_embed.proj", "v.patch_embd"},
+    {"blocks.*.norm1", "v.blk.*.ln1"},
+    {"blocks.*.norm2", "v.blk.*.ln2"},
+    {"blocks.*.attn.qkv", "v.blk.*.attn_qkv"},
+    {"blocks.*.attn.proj", "v.blk.*.attn_out"},
+    {"blocks.*.mlp.fc1", "v.blk.*.ffn_up"},
+    {"blocks.*.mlp.fc2", "v.blk.*.ffn_down"},
+    {"blocks.*.mlp.gate_proj", "v.blk.*.ffn_gate"},
+    {"blocks.*.mlp.up_proj", "v.blk.*.ffn_up"},
+    {"blocks.*.mlp.down_proj", "v.blk.*.ffn_down"},
+    {"merger.ln_q", "v.post_ln"},
+    {"merger.mlp.0", "mm.0"},
+    {"merger.mlp.2", "mm.2"},
+    {"projector.linear_1", "mm.0"},
+    {"projector.linear_2", "mm.2"},
+    {"projector.mm_input_projection_weight", "mm.input_projection.weight"},
+    {"projector.mm_soft_emb_norm", "mm.soft_emb_norm"},
+};
+
+/* The text after `beginning`; NULL: `name` begins otherwise. */
+static const char *after(const char *name, const char *beginning)
+{
+    size_t n = strlen(beginning);
+    return strncmp(name, beginning, n) == 0 ? name + n : NULL;
+}
+
+/* Matches up to the end of `pattern`; what follows must be nothing or ".weight" or ".bias". *layer: the number at "*".
+ */
+static const char *match(const char *name, const char *pattern, int *layer)
+{
+    for (; *pattern; pattern++) {
+        if (*pattern == '*') {
+            char *end;
+            long n = strtol(name, &end, 10);
+            if (*name < '0' || *name > '9' || n < 0 || n > PN_MAX_LAYERS)
+                return NULL;
+            *layer = (int)n;
+            name = end;
+        } else if (*name++ != *pattern) {
+            return NULL;
+        }
+    }
+    return *name == '\0' || *name == '.' ? name : NULL;
+}
+
+bool pn_vision_name(const char *name, char *out, size_t size)
+{
+    char rest[256];
+    const char *inner = after(name, "model.");
+    inner = inner ? inner : name;
+    bool ours = false;
+    for (size_t i = 0; i < sizeof roots / sizeof *roots && !ours; i++) {
+        const char *tail = after(inner, roots[i].from);
+        if ((ours = tail != NULL))
+            snprintf(rest, sizeof rest, "%s%s", roots[i].to, tail);
+    }
+    for (size_t i = 0; i < sizeof names / sizeof *names && ours; i++) {
+        int layer = -1;
+        const char *leaf = match(rest, names[i].from, &layer), *star = strchr(names[i].to, '*');
+        if (!leaf)
+            continue;
+        if (star)
+            snprintf(out, size, "%.*s%d%s%s", (int)(star - names[i].to), names[i].to, layer, star + 1, leaf);
+        else
+            snprintf(out, size, "%s%s", names[i].to, leaf);
+        return true;
+    }
+    return false;
+}

@@ -1,0 +1,190 @@
+/* Patches: their order, their values, and merging them. */
+#include "model/vision/vision.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- order ---- */
+
+void pn_vision_order_free(struct pn_vision_order *o)
+{
+    free(o->row);
+    *o = (struct pn_vision_order){0};
+}
+
+/* Adds the patches of a rectangle of groups, group by group, as one window. */
+static void add_window(struct pn_vision_order *o, int row0, int row1, int col0, int col1, int group)
+{
+    int first = o->n;
+    for (int y = row0; y < row1; y += group)
+        for (int x = col0; x < col1; x += group)
+            for (int i = 0; i < group * group; i++, o->n++) {
+                o->row[o->n] = y + i / group;
+                o->col[o->n] = x + i % group;
+            }
+    for (int i = first; i < o->n; i++) {
+        o->first[i] = first;
+        o->last[i] = o->n - 1;
+    }
+}
+
+static int lesser(int a, int b)
+{
+    return a < b ? a : b;
+}
+
+pantry_status pn_vision_order_new(const struct pn_vision *v, const struct pn_vision_view *view,
+                                  struct pn_vision_order *o, struct pantry_error *err)
+{
+    size_t most = (size_t)view->rows * (size_t)view->cols + 1;
+    int side = v->window ? v->window : view->rows > view->cols ? view->rows : view->cols;
+    *o = (struct pn_vision_order){.row = calloc(most, 4 * sizeof *o->row)};
+    if (!o->row)
+        return pn_no_memory(err, "a picture");
+    o->col = o->row + most;
+    o->first = o->col + most;
+    o->last = o->first + most;
+    if (v->has_class)
+        o->row[o->n] = o->col[o->n] = -1, o->n++;
+    int group = v->window ? v->group : 1; /* without windows row by row */
+    for (int y = 0; y < view->rows; y += side)
+        for (int x = 0; x < view->cols; x += side)
+            add_window(o, y, lesser(y + side, view->rows), x, lesser(x + side, view->cols), group);
+    return PANTRY_OK;
+}
+
+/* ---- values ---- */
+
+static bool has_table(const struct pn_vision *v)
+{
+    return v->family->positions == PN_POSITIONS_LEARNED;
+}
+
+static int n_pixels(const struct pn_vision *v)
+{
+    return 3 * v->frames * v->patch * v->patch;
+}
+
+int pn_vision_n_given(const struct pn_vision *v)
+{
+    return n_pixels(v) + (has_table(v) ? v->n_embd : 0);
+}
+
+int pn_vision_n_merged(const struct pn_vision *v)
+{
+    return v->family->merge == PN_MERGE_JOIN ? v->group * v->group * v->n_embd : v->n_embd;
+}
+
+void pn_vision_levels(const struct pn_vision *v, int channel, float levels[256])
+{
+    for (int i = 0; i < 256; i++)
+        levels[i] = ((float)(i * v->rescale) - v->mean[channel]) / v->deviation[channel];
+}
+
+/* The pixels of a patch: (3, frames, patch, patch), each frame the same. */
+static void fill_pixels(const struct pn_vision *v, const struct pn_vision_view *view, int row, int col,
+                        float levels[3][256], float *to)
+{
+    size_t side = (size_t)v->patch, stride = (size_t)view->image.width * 3;
+    const unsigned char *from = view->image.rgb + (size_t)row * side * stride + (size_t)col * side * 3;
+    for (int c = 0; c < 3; c++)
+        for (int f = 0; f < v->frames; f++)
+            for (size_t y = 0; y < side; y++)
+                for (size_t x = 0; x < side; x++)
+                    *to++ = levels[c][from[y * stride + 3 * x + (size_t)c]];
+}
+
+/* Number i of a tensor of the encoder, as float32; false: it is not there or has another length. */
+static bool decode(const struct pn_vision *v, const char *name, int64_t row, int n, float *out)
+{
+    const struct pn_tensor_info *t = pn_weights_tensor(v->weights, name);
+    if (!t || t->shape[t->n_dims - 1] != n || t->places || pn_type_info(t->type)->block != 1)
+        return false;
+    pn_type_decode_row(t->type, (const char *)t->data + (size_t)row * pn_type_row_bytes(t->type, (size_t)n), out,
+                       (size_t)n);
+    return true;
+}
+
+/* What is added to the embedding of a patch: its position. The class token has its own embedding, and takes back the
+ * bias that every patch gets. */
+static bool fill_position(const struct pn_vision *v, int row, int col, float *to, float *room)
+{
+    int64_t at = row < 0 ? 0 : (int64_t)row * v->n_side + col + (v->has_class ? 1 : 0);
+    if (!decode(v, "v.position_embd.weight", at, v->n_embd, to))
+        return false;
+    if (row >= 0)
+        return true;
+    if (!decode(v, "v.class_embd", 0, v->n_embd, room))
+        return false;
+    for (int i = 0; i < v->n_embd; i++)
+        to[i] += room[i];
+    if (decode(v, "v.patch_embd.bias", 0, v->n_embd, room))
+        for (int i = 0; i < v->n_embd; i++)
+            to[i] -= room[i];
+    return true;
+}
+
+pantry_status pn_vision_fill(const struct pn_vision *v, const struct pn_vision_view *view,
+                             const struct pn_vision_order *order, float *rows, struct pantry_error *err)
+{
+    float levels[3][256];
+    float *room = malloc((size_t)v->n_embd * sizeof *room);
+    bool ok = true;
+    if (!room)
+        return pn_no_memory(err, "a picture");
+    for (int c = 0; c < 3; c++)
+        pn_vision_levels(v, c, levels[c]);
+    for (int i = 0; i < order->n && ok; i++) {
+        float *to = rows + (size_t)i * (size_t)pn_vision_n_given(v);
+        if (order->row[i] < 0)
+            memset(to, 0, (size_t)n_pixels(v) * sizeof *to);
+        else
+            fill_pixels(v, view, order->row[i], order->col[i], levels, to);
+        ok = !has_table(v) || fill_position(v, order->row[i], order->col[i], to + n_pixels(v), room);
+    }
+    free(room);
+    return ok ? PANTRY_OK
+              : pn_fail(err, PANTRY_FORMAT,
+                        "%s: the encoder's table of positions is missing or of a type "
+                        "that is not supported",
+                        v->weights->path);
+}
+
+/* ---- merging ---- */
+
+/* One merged row from the states at `token` (group * group). */
+static void merge_row(const struct pn_vision *v, const float *states, const int *token, int n, float *out)
+{
+    size_t width = (size_t)v->n_embd;
+    if (v->family->merge == PN_MERGE_JOIN) {
+        for (int i = 0; i < n; i++)
+            memcpy(out + (size_t)i * width, states + (size_t)token[i] * width, width * sizeof *out);
+        return;
+    }
+    for (size_t j = 0; j < width; j++) {
+        double sum = 0;
+        for (int i = 0; i < n; i++)
+            sum += (double)states[(size_t)token[i] * width + j];
+        out[j] = (float)(sum / n);
+    }
+}
+
+pantry_status pn_vision_merge(const struct pn_vision *v, const struct pn_vision_view *view,
+                              const struct pn_vision_order *order, const float *states, float *merged,
+                              struct pantry_error *err)
+{
+    int g = v->group, cols = view->cols / g, rows = view->rows / g, skip = v->has_class ? 1 : 0;
+    size_t width = (size_t)pn_vision_n_merged(v), n_patches = (size_t)view->rows * (size_t)view->cols;
+    int *token = malloc((n_patches + (size_t)(g * g)) * sizeof *token), *of_group = token + n_patches;
+    if (!token)
+        return pn_no_memory(err, "a picture");
+    for (int i = skip; i < order->n; i++)
+        token[order->row[i] * view->cols + order->col[i]] = i - skip;
+    for (int r = 0; r < rows * cols; r++) {
+        for (int i = 0; i < g * g; i++)
+            of_group[i] = token[(r / cols * g + i / g) * view->cols + r % cols * g + i % g];
+        merge_row(v, states, of_group, g * g, merged + (size_t)r * width);
+    }
+    free(token);
+    return PANTRY_OK;
+}

@@ -1,0 +1,167 @@
+/* Vision: pictures as rows of a language model's input.
+ *
+ * A picture is resized and cut into views (prepare.c); a view is a grid of patches. The encoder (encoder.c) is a graph
+ * like a model's, with patches as tokens: they go in as given rows, and the states of all patches come out. Groups of
+ * neighbouring patches are merged (patches.c), and a second graph projects each group to a row of the decoder. In the
+ * text, a placeholder becomes as many tokens as the picture has rows (expand.c).
+ *
+ * A family's row (families.c) says how it differs; the rest comes from the files: config.json and
+ * preprocessor_config.json of a directory (config.c, names.c), or the metadata of a GGUF projector (gguf.c). */
+#ifndef PN_MODEL_VISION_VISION_H
+#define PN_MODEL_VISION_VISION_H
+
+#include "image/resample.h"
+#include "model/model.h"
+
+/* How a picture's size changes. */
+enum pn_vision_sizing {
+    PN_SIZING_FROM_FILE, /* SHORTEST or FIXED, by the keys of `size` */
+    PN_SIZING_SHORTEST,  /* the shorter side gets a length, then the middle is cut out */
+    PN_SIZING_FIXED,     /* both sides get a length */
+    PN_SIZING_SMART      /* both become multiples of a unit, and the area stays between two bounds: Qwen2-VL, 2024 */
+};
+
+/* What becomes of square groups of patches. */
+enum pn_vision_merge {
+    PN_MERGE_JOIN, /* their values follow each other, row by row */
+    PN_MERGE_MEAN
+};
+
+/* What encodes positions of patches. */
+enum pn_vision_positions {
+    PN_POSITIONS_LEARNED, /* a table, one row per patch (and before them the class token's) */
+    PN_POSITIONS_ROTATED  /* queries and keys rotate, half of their pairs with the row, half with the column */
+};
+
+struct pn_vision;
+struct pn_builder;
+
+/* The projector: merged rows (tokens, n) -> rows of the decoder (tokens, n_out). */
+typedef pn_array pn_vision_project(struct pn_builder *b, const struct pn_vision *v, pn_array x);
+
+struct pn_vision_family {
+    const char *types;          /* model_type of config.json, separated by blanks */
+    const char *projector;      /* clip.projector_type of a GGUF file; NULL: none */
+    const char *placeholder;    /* a picture's place in the text that a template renders; NULL: the token of its rows */
+    const char *token;          /* of its rows, where the file does not say */
+    const char *before, *after; /* what surrounds its rows, in place of the placeholder */
+    const char *defaults;       /* of vision_config: JSON with ' for " */
+    enum pn_vision_sizing sizing;
+    enum pn_vision_positions positions;
+    enum pn_vision_merge merge;
+    enum pn_norm_kind norm;
+    bool post_norm;     /* states are normalized after the last layer */
+    bool feature_layer; /* vision_feature_layer says whose states count: by default those before the last layer */
+    bool both_ways;     /* in the decoder, the tokens of a picture see each other */
+    bool sections;      /* ... and have positions of three components (M-RoPE) */
+    pn_vision_project *project;
+};
+
+/* An encoder: what its files say. */
+struct pn_vision {
+    const struct pn_vision_family *family;
+    struct pn_weights *weights;  /* of encoder and projector */
+    bool lent;                   /* a model owns them */
+    int n_embd, n_head, n_layer; /* layers that run */
+    int n_out;                   /* values of a row of the decoder */
+    int patch, frames;           /* a patch's side; the copies of the picture that it has */
+    int group;                   /* a side of merged groups, in patches */
+    int n_side;                  /* patches of a side of the table of positions */
+    int window;                  /* a side of windows, in patches; 0: none */
+    const bool *full;            /* (n_layer): the layer sees the whole view in spite of windows */
+    bool has_class;              /* a token without a patch comes first */
+    float eps;
+    enum pn_act_fn act, project_act;
+    /* preparing */
+    enum pn_vision_sizing sizing;
+    enum pn_resample filter;
+    int width, height;           /* FIXED; of SHORTEST the side and, in both, ... */
+    int crop_width, crop_height; /* ... what is cut out; 0: nothing */
+    int64_t min_pixels, max_pixels;
+    double rescale;
+    float mean[3], deviation[3];
+    /* text */
+    int32_t token; /* of its rows; -1: known by its text only */
+    const char *token_text;
+    struct pn_arena arena;
+};
+
+/* Whether a model has a vision part that is known here. */
+bool pn_vision_is_in(const struct pn_weights *text);
+/* The vision part of a model; *out is NULL if it has none. `text`: the decoder's weights, which must outlive it. */
+pantry_status pn_vision_open(const struct pn_weights *text, struct pn_vision **out, struct pantry_error *err);
+void pn_vision_free(struct pn_vision *v);
+const struct pn_vision_family *pn_vision_family_of(const char *model_type);
+const struct pn_vision_family *pn_vision_family_at(size_t i);
+
+/* ---- views (prepare.c) ---- */
+
+/* A picture or a part of it, in the size that the encoder sees. */
+struct pn_vision_view {
+    struct pn_image image;
+    int rows, cols; /* of patches */
+};
+
+struct pn_vision_views {
+    struct pn_vision_view *view;
+    size_t n;
+};
+
+pantry_status pn_vision_prepare(const struct pn_vision *v, const struct pn_image *image, struct pn_vision_views *out,
+                                struct pantry_error *err);
+void pn_vision_views_free(struct pn_vision_views *views);
+/* Rows of the decoder that a view becomes: (rows, cols) of merged groups. */
+static inline int pn_vision_view_rows(const struct pn_vision *v, const struct pn_vision_view *view)
+{
+    return view->rows / v->group * (view->cols / v->group);
+}
+
+/* ---- patches (patches.c) ---- */
+
+/* The tokens of a view in the order in which the encoder reads them. */
+struct pn_vision_order {
+    int n;             /* tokens, the class token included */
+    int *row, *col;    /* (n): of the patch; the class token's are -1 */
+    int *first, *last; /* (n): the tokens of its window */
+};
+
+pantry_status pn_vision_order_new(const struct pn_vision *v, const struct pn_vision_view *view,
+                                  struct pn_vision_order *out, struct pantry_error *err);
+void pn_vision_order_free(struct pn_vision_order *order);
+/* Values of a given row of the encoder, and of one of the projector. */
+int pn_vision_n_given(const struct pn_vision *v);
+int pn_vision_n_merged(const struct pn_vision *v);
+/* Fills the encoder's given rows, (order->n, pn_vision_n_given): pixels, channel by channel, then what is added to the
+ * patch's embedding. */
+pantry_status pn_vision_fill(const struct pn_vision *v, const struct pn_vision_view *view,
+                             const struct pn_vision_order *order, float *rows, struct pantry_error *err);
+/* Merges states (patches in order, n_embd) to (rows of the view, pn_vision_n_merged). */
+pantry_status pn_vision_merge(const struct pn_vision *v, const struct pn_vision_view *view,
+                              const struct pn_vision_order *order, const float *states, float *merged,
+                              struct pantry_error *err);
+/* A pixel's value as the encoder sees it, for each of 256 levels of a channel. */
+void pn_vision_levels(const struct pn_vision *v, int channel, float levels[256]);
+
+/* ---- the graphs (encoder.c) ---- */
+
+/* A model with two results: PN_RESULT_STATES, the states of patches, and PN_RESULT_EMBEDDINGS, merged rows projected.
+ * Takes over v->weights, which v still reads. */
+pantry_status pn_vision_model(struct pn_vision *v, struct pn_model **out, struct pantry_error *err);
+/* projectors.c */
+pn_vision_project pn_vision_project_mlp, pn_vision_project_gemma;
+
+/* ---- text (expand.c) ---- */
+
+/* The number of placeholders in a text. */
+size_t pn_vision_placeholders(const struct pn_vision *v, const char *text, size_t len);
+/* Writes the text with the placeholder of picture i replaced by the tokens of pictures[i]. */
+pantry_status pn_vision_expand(const struct pn_vision *v, const char *text, size_t len,
+                               const struct pn_vision_views *pictures, size_t n, struct pn_buf *out,
+                               struct pantry_error *err);
+
+/* ---- names.c ---- */
+
+/* The name of a directory's tensor here ("v.blk.0.attn_q.weight"); false: it does not belong to the encoder. */
+bool pn_vision_name(const char *name, char *out, size_t size);
+
+#endif
