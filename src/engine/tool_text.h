@@ -18,7 +18,7 @@ struct pn_tool_writer {
 
 enum { PN_MAX_TOOL_ITEMS = 512 };
 
-/* A marker: control tokens of the model, where it has some with these spellings, and bytes. */
+/* (tool_marks.c) A marker: control tokens of the model, where it has some with these spellings, and bytes. */
 pn_expr pn_tool_marker(const struct pn_tool_writer *writer, const char *text);
 /* What the marker is made of, for a key of a cache. */
 void pn_tool_marker_key(const struct pn_tokenizer *tokenizer, const char *text, struct pn_buf *key);
