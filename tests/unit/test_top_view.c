@@ -194,6 +194,8 @@ static void histories(void **state)
 {
     (void)state;
     struct pn_history h = {0};
+    assert_true(pn_tone_of(0.59) == PN_TONE_LOW && pn_tone_of(0.6) == PN_TONE_MIDDLE);
+    assert_true(pn_tone_of(0.84) == PN_TONE_MIDDLE && pn_tone_of(0.85) == PN_TONE_HIGH);
     assert_true(pn_history_most(&h, -1) == -1);
     for (int i = 0; i < PN_HISTORY + 10; i++)
         pn_history_add(&h, i == 3 ? 1e6 : i);
