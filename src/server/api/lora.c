@@ -35,7 +35,7 @@ pantry_status pn_lora_hold(struct pn_server *s, const char *model, const json_t 
                            bool *loaded_now, struct pantry_error *err)
 {
     const struct pn_adapter_setting *adapters;
-    float scales[PN_ADAPTER_SETTINGS_MAX];
+    float scales[PN_ADAPTER_SETTINGS_MAX] = {0}; /* the list may become longer meanwhile */
     json_t *list = NULL;
     pantry_status status = pn_json_array(body, "lora", &list, err);
     if (status || !list)
@@ -56,7 +56,7 @@ static const char *last_part(const char *path)
 void pn_lora_list(struct pn_server *s, struct pn_exchange *x, json_t *body, const char *tail)
 {
     const struct pn_adapter_setting *adapters;
-    float scales[PN_ADAPTER_SETTINGS_MAX];
+    float scales[PN_ADAPTER_SETTINGS_MAX] = {0};
     size_t n = pn_models_adapters(s->models, &adapters, scales);
     json_t *list = json_array();
     (void)body, (void)tail;
@@ -71,7 +71,7 @@ void pn_lora_set(struct pn_server *s, struct pn_exchange *x, json_t *body, const
 {
     const struct pn_adapter_setting *adapters;
     struct pantry_error err = {0};
-    float scales[PN_ADAPTER_SETTINGS_MAX];
+    float scales[PN_ADAPTER_SETTINGS_MAX] = {0};
     size_t n = pn_models_adapters(s->models, &adapters, scales);
     (void)tail;
     if (read_scales(body, "", n, scales, &err)) {
