@@ -21,6 +21,8 @@ pantry_status pn_convert_report(struct pn_convert *c, const char *name, const ch
                                 size_t n, uint64_t bytes, struct pantry_error *err)
 {
     c->bytes_done += bytes;
+    for (size_t m = 0; m < c->w->n_maps; m++) /* pages of a large model would fill the memory */
+        pn_map_release(&c->w->maps[m]);
     if (c->options.callback) {
         const struct pantry_quantize_progress progress = {.tensor = name,
                                                           .from = from,

@@ -250,6 +250,7 @@ static void pack(const uint8_t *codes, int64_t n, int bits, unsigned char *out)
 
 /* ---- tensors ---- */
 
+enum { WRITE_BYTES = 4 << 20 };
 enum part { VALUES, SCALES, BIASES };
 
 static const char *const part_ends[] = {".weight", ".scales", ".biases"};
@@ -354,13 +355,21 @@ static pantry_status write_parts(struct pn_st_writer *out, const struct pn_dir_i
 {
     struct row r;
     const struct pn_weight *w = &item->weight;
+    struct pn_buf rows = {0}; /* few large writes are faster */
     pantry_status status = row_new(item, &r) ? PANTRY_OK : pn_no_memory(err, item->name);
     for (int part = 0; !status && part < n_parts(s); part++) {
         size_t bytes = part_bytes(item, s, (enum part)part);
         for (int64_t m = 0; !status && m < w->n_mat; m++)
             for (int64_t row = 0; !status && row < w->n_rows; row++)
-                status = pn_st_write(out, make_part(item, s, (enum part)part, m, row_from(item, row), &r), bytes, err);
+            {
+                pn_buf_append(&rows, make_part(item, s, (enum part)part, m, row_from(item, row), &r), bytes);
+                if (rows.len < WRITE_BYTES && !(m + 1 == w->n_mat && row + 1 == w->n_rows))
+                    continue;
+                status = rows.failed ? pn_no_memory(err, item->name) : pn_st_write(out, rows.data, rows.len, err);
+                pn_buf_clear(&rows);
+            }
     }
+    pn_buf_free(&rows);
     row_free(&r);
     return status;
 }
@@ -604,6 +613,13 @@ static pantry_status write_tensors(struct pn_dir *d, const struct storage *stora
     return status;
 }
 
+/* A linear extension by 1 changes nothing. */
+static enum pn_rope_scaling scaling_of(const struct pn_rope_hparams *rope)
+{
+    bool none = rope->scaling == PN_ROPE_SCALING_LINEAR && (rope->factor == 1.0f || rope->factor == 0.0f);
+    return none ? PN_ROPE_SCALING_NONE : rope->scaling;
+}
+
 /* Reads the directory of a GGUF file back: the model must be the same one. */
 static pantry_status check_back(const struct pn_convert *c, const char *folder, struct pantry_error *err)
 {
@@ -633,8 +649,8 @@ static pantry_status check_back(const struct pn_convert *c, const char *folder, 
                       a.final_softcap != b.final_softcap || a.attn_scale != b.attn_scale))
             what = "experts or scales";
         if (!what && (a.rope.freq_base != b.rope.freq_base || a.rope.freq_base_local != b.rope.freq_base_local ||
-                      a.rope.n_rot != b.rope.n_rot || a.rope.scaling != b.rope.scaling ||
-                      a.rope.factor != b.rope.factor))
+                      a.rope.n_rot != b.rope.n_rot || scaling_of(&a.rope) != scaling_of(&b.rope) ||
+                      (scaling_of(&a.rope) != PN_ROPE_SCALING_NONE && a.rope.factor != b.rope.factor)))
             what = "the rotation";
     }
     if (what)
