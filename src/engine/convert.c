@@ -61,10 +61,8 @@ static pantry_status run(struct pn_convert *c, struct pantry_error *err)
 pantry_status pantry_convert(const char *in, const char *out, const struct pantry_convert_options *options,
                              struct pantry_convert_result *result, struct pantry_error *error)
 {
-    struct pn_convert c = {.in = in,
-                           .out = out,
-                           .options = pantry_convert_options_default(),
-                           .result = {.size = sizeof c.result}};
+    struct pn_convert c = {
+        .in = in, .out = out, .options = pantry_convert_options_default(), .result = {.size = sizeof c.result}};
     pantry_status status = pn_take_options(&c.options, options, "convert options", error);
     if (!status && result)
         status = pn_check_result(result, "convert result", error);

@@ -280,8 +280,8 @@ static pantry_status add_parts(struct pn_st_writer *out, const struct pn_dir_ite
             shape[item->n_dims - 1] =
                 part == VALUES ? shape[item->n_dims - 1] * s->bits / 32 : shape[item->n_dims - 1] / s->group;
         snprintf(name, sizeof name, "%s%s", item->name, item->module ? part_ends[part] : "");
-        status = pn_st_add(out, name, s->mode != PLAIN && part == VALUES ? PN_ST_U32 : s->scale, item->n_dims, shape,
-                           err);
+        status =
+            pn_st_add(out, name, s->mode != PLAIN && part == VALUES ? PN_ST_U32 : s->scale, item->n_dims, shape, err);
     }
     return status;
 }
@@ -289,7 +289,7 @@ static pantry_status add_parts(struct pn_st_writer *out, const struct pn_dir_ite
 static bool row_new(const struct pn_dir_item *item, struct row *r)
 {
     size_t n = (size_t)item->weight.n_cols + 64;
-    *r = (struct row){calloc(n, sizeof(float)), calloc(n, 1),     calloc(n, sizeof(float)),
+    *r = (struct row){calloc(n, sizeof(float)), calloc(n, 1), calloc(n, sizeof(float)),
                       calloc(n, sizeof(float)), calloc(n, 4), calloc(n, 1)};
     return r->values && r->codes && r->scales && r->biases && r->out && r->scale_bytes;
 }
@@ -360,8 +360,7 @@ static pantry_status write_parts(struct pn_st_writer *out, const struct pn_dir_i
     for (int part = 0; !status && part < n_parts(s); part++) {
         size_t bytes = part_bytes(item, s, (enum part)part);
         for (int64_t m = 0; !status && m < w->n_mat; m++)
-            for (int64_t row = 0; !status && row < w->n_rows; row++)
-            {
+            for (int64_t row = 0; !status && row < w->n_rows; row++) {
                 pn_buf_append(&rows, make_part(item, s, (enum part)part, m, row_from(item, row), &r), bytes);
                 if (rows.len < WRITE_BYTES && !(m + 1 == w->n_mat && row + 1 == w->n_rows))
                     continue;
@@ -524,10 +523,15 @@ static pantry_status copy_file(const char *from, const char *to, const char *nam
 
 static pantry_status put_texts(struct pn_dir *d, const char *folder, struct pantry_error *err)
 {
-    static const char *const names[] = {
-        "tokenizer.json",         "tokenizer.model",     "tokenizer_config.json", "special_tokens_map.json",
-        "generation_config.json", "chat_template.jinja", "vocab.json",            "merges.txt",
-        "added_tokens.json"};
+    static const char *const names[] = {"tokenizer.json",
+                                        "tokenizer.model",
+                                        "tokenizer_config.json",
+                                        "special_tokens_map.json",
+                                        "generation_config.json",
+                                        "chat_template.jinja",
+                                        "vocab.json",
+                                        "merges.txt",
+                                        "added_tokens.json"};
     pantry_status status = pn_dir_put(folder, "config.json", d->config, NULL, err);
     if (!status && !d->c->w->hf)
         return pn_dir_tokenizer(d->c, folder, err);
@@ -545,8 +549,8 @@ static pantry_status put_quantization(struct pn_dir *d, const struct storage *st
         const struct storage *s = &storage[i];
         if (s->mode == PLAIN)
             continue;
-        json_t *one = json_pack("{s:i, s:i, s:s}", "group_size", s->group, "bits", s->bits, "mode",
-                                mode_names[s->mode]);
+        json_t *one =
+            json_pack("{s:i, s:i, s:s}", "group_size", s->group, "bits", s->bits, "mode", mode_names[s->mode]);
         if (!one)
             return pn_no_memory(err, "config.json");
         if (!usual) {
@@ -654,8 +658,8 @@ static pantry_status check_back(const struct pn_convert *c, const char *folder, 
             what = "the rotation";
     }
     if (what)
-        status = pn_fail(err, PANTRY_UNSUPPORTED, "%s: a directory made of it would differ in %s, which is not supported",
-                         c->in, what);
+        status = pn_fail(err, PANTRY_UNSUPPORTED,
+                         "%s: a directory made of it would differ in %s, which is not supported", c->in, what);
     pn_arena_free(&arena);
     pn_weights_close(back);
     return status;
@@ -706,7 +710,8 @@ static pantry_status convert(struct pn_convert *c, bool mlx, struct pantry_error
         pn_type type = item->weight.type;
         storage[i] = storage_of(&d, &asked, item);
         c->result.n_kept += storage[i].exact;
-        c->result.n_converted += !storage[i].exact && (storage[i].mode != PLAIN || float_type(type) != storage[i].scale);
+        c->result.n_converted +=
+            !storage[i].exact && (storage[i].mode != PLAIN || float_type(type) != storage[i].scale);
     }
     if (!status)
         status = write_folder(&d, storage, err);
