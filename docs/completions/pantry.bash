@@ -13,13 +13,14 @@ _pantry_value() # COMMAND:OPTION: what the option takes
         *:--rope-factor | *:--rope-base | *:--host | *:--port | *:--origin | *:--registry | *:--max-requests | \
         *:--num-parallel | *:--read-timeout | *:--connections-per-address | *:--models | *:--keep-alive | \
         *:--max-loaded | *:--cache-dir | *:--cache-size | *:--load-timeout | *:--read-folder | *:--model | *:--scope | \
-        *:--prompt | *:-p | *:--name | *:--limit | *:--quantize | *:-q | *:--tensor-type | *:--output-tensor-type | \
-        *:--token-embedding-type | *:--target-bpw | *:--split-max-size | *:--windows | *:--chip | *:--parallel | \
-        bench:--decode | *:--repeats | *:-r | *:--synthetic | *:--layers | *:--dimensions | *:--top | *:--choice | \
-        *:--level | *:-l | *:--slices) echo "text" ;;
+        *:--prompt | *:-p | *:--name | *:--limit | *:--quantize | *:-q | convert:--output | convert:-o | *:--to | \
+        *:--type | *:--split-max-size | *:--tensor-type | *:--output-tensor-type | *:--token-embedding-type | \
+        *:--target-bpw | *:--windows | *:--chip | *:--parallel | bench:--decode | *:--repeats | *:-r | *:--synthetic | \
+        *:--layers | *:--dimensions | *:--top | *:--choice | *:--level | *:-l | *:--slices) echo "text" ;;
     *:--json-schema | *:--grammar | grammar:--regex | *:--tls-cert | *:--tls-key | *:--file | *:-f | logits:--ids \
-        | *:--imatrix | *:--out | *:-o | *:--merge | *:--save-logits | *:--kl | *:--tasks | template:--template | \
-        parse:--template | *:--output | *:--questions | *:--context | *:--gbnf | *:--strings) echo "file" ;;
+        | synth:--output | imatrix:-o | synth:-o | embed:-o | logits:-o | *:--imatrix | *:--out | *:--merge | \
+        *:--save-logits | *:--kl | *:--tasks | template:--template | parse:--template | *:--questions | *:--context | \
+        *:--gbnf | *:--strings) echo "file" ;;
     run:--device | generate:--device | imatrix:--device | eval:--device | fit:--device | bench:--device | \
         embed:--device | rank:--device | decide:--device | logits:--device) echo "cpu ref" ;;
     *:--rope-scaling) echo "none linear ntk yarn" ;;
@@ -51,6 +52,7 @@ _pantry_options() # COMMAND
     create) echo "--file --quantize --quiet --help" ;;
     prune) echo "--cache --help" ;;
     doctor) echo "--store --quick --fix --json --help" ;;
+    convert) echo "--output --to --type --split-max-size --threads --verbose --json --help" ;;
     quantize) echo "--imatrix --tensor-type --output-tensor-type --token-embedding-type --pure --target-bpw --keep-split --split-max-size --threads --dry-run --verbose --json --help" ;;
     imatrix) echo "--file --out --merge --ctx --windows --process-output --help --device --threads --isa --memory --adapter" ;;
     eval) echo "--file --save-logits --kl --tasks --ctx --windows --json --help --device --threads --isa --memory --adapter" ;;
@@ -102,7 +104,7 @@ _pantry()
         option=${current%%=*} current=${current#*=}
     fi
     if [ -z "$command" ]; then
-        choices="run serve ps stop launch config key generate list pull push search import create cp rm prune doctor quantize imatrix eval show fit bench synth embed rank decide tokenize template parse grammar logits check help version"
+        choices="run serve ps stop launch config key generate list pull push search import create cp rm prune doctor convert quantize imatrix eval show fit bench synth embed rank decide tokenize template parse grammar logits check help version"
     elif [ -n "$option" ]; then
         kind=$(_pantry_value "$command:$option")
         case $kind in
@@ -117,7 +119,7 @@ _pantry()
         if [ "$n" -gt 0 ] && [[ $kind != *... ]]; then return; fi
         case $kind in
         model*) choices=$("$program" list --names 2>/dev/null) ;;
-        command) choices="run serve ps stop launch config key generate list pull push search import create cp rm prune doctor quantize imatrix eval show fit bench synth embed rank decide tokenize template parse grammar logits check help version" ;;
+        command) choices="run serve ps stop launch config key generate list pull push search import create cp rm prune doctor convert quantize imatrix eval show fit bench synth embed rank decide tokenize template parse grammar logits check help version" ;;
         *) return ;;
         esac
         if [ -z "$(compgen -W "$choices" -- "$current")" ]; then return; fi

@@ -29,6 +29,7 @@ _pantry_commands()
         'rm:remove models from the store'
         'prune:remove files of the store that no model uses'
         'doctor:examine the model store and say what mends it'
+        'convert:write a model in another format: GGUF, MLX, Hugging Face'
         'quantize:write a model file with other storage types'
         'imatrix:measure which values of a model matter, for quantize'
         'eval:measure a model'\''s quality: perplexity, divergence, tasks'
@@ -307,6 +308,16 @@ _pantry()
             '--quick[compare sizes of files, do not read them]' \
             '--fix[do what is safe: nothing of a model is removed]' \
             '--json[print one JSON value]' \
+            '(-h --help)'{-h,--help}'[print this text]' ;;
+    convert)
+        _arguments -s -S : \
+            '(-o --output)'{-o+,--output=}'[the GGUF file or the directory to write]:PATH: ' \
+            '--to=[gguf, mlx or hf; default: gguf if PATH ends in .gguf, else mlx]:FORMAT: ' \
+            '--type=[storage type of the matrices: f16, bf16, f32, q8_0, q4_k_m ...; for mlx affine4-g64 ...]:TYPE: ' \
+            '--split-max-size=[write shards of at most this size]:SIZE: ' \
+            '(-t --threads)'{-t+,--threads=}'[threads that convert; default: one per physical core]:N: ' \
+            '(-v --verbose)'{-v,--verbose}'[show every tensor]' \
+            '--json[print the result as JSON]' \
             '(-h --help)'{-h,--help}'[print this text]' ;;
     quantize)
         _arguments -s -S : \

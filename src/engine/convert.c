@@ -17,27 +17,6 @@ static const struct {
     {"hf", pn_convert_to_hf},
 };
 
-pantry_status pn_convert_report(struct pn_convert *c, const char *name, const char *from, const char *to, size_t i,
-                                size_t n, uint64_t bytes, struct pantry_error *err)
-{
-    c->bytes_done += bytes;
-    for (size_t m = 0; m < c->w->n_maps; m++) /* pages of a large model would fill the memory */
-        pn_map_release(&c->w->maps[m]);
-    if (c->options.callback) {
-        const struct pantry_quantize_progress progress = {.tensor = name,
-                                                          .from = from,
-                                                          .to = to,
-                                                          .number = i + 1,
-                                                          .n_tensors = n,
-                                                          .bytes_done = c->bytes_done,
-                                                          .bytes_total = c->result.bytes_out};
-        c->options.callback(c->options.user, &progress);
-    }
-    if (c->options.cancel && pantry_cancel_is_set(c->options.cancel))
-        return pn_fail(err, PANTRY_CANCELLED, "cancelled after %s", name);
-    return PANTRY_OK;
-}
-
 static pantry_status run(struct pn_convert *c, struct pantry_error *err)
 {
     const char *to = c->options.to;

@@ -484,23 +484,6 @@ static pantry_status stack_experts(struct pn_dir *d, struct pantry_error *err)
 
 /* ---- the folder ---- */
 
-pantry_status pn_dir_put(const char *folder, const char *name, const json_t *json, const char *text,
-                         struct pantry_error *err)
-{
-    char path[4096];
-    char *dumped = text ? NULL : json_dumps(json, JSON_INDENT(2));
-    const char *bytes = text ? text : dumped;
-    if (!bytes)
-        return pn_no_memory(err, name);
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    FILE *f = fopen(path, "wb");
-    bool ok = f && fwrite(bytes, 1, strlen(bytes), f) == strlen(bytes);
-    int why = errno;
-    ok = f && fclose(f) == 0 && ok;
-    free(dumped);
-    return ok ? PANTRY_OK : pn_fail(err, PANTRY_IO, "%s: cannot be written: %s", path, strerror(why));
-}
-
 static pantry_status copy_file(const char *from, const char *to, const char *name, struct pantry_error *err)
 {
     char path[4096];
