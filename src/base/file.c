@@ -164,6 +164,12 @@ void pn_map_will_need(const struct pn_map *map)
         madvise((void *)(uintptr_t)map->data, map->size, MADV_WILLNEED);
 }
 
+void pn_map_release(const struct pn_map *map)
+{
+    if (map->data)
+        madvise((void *)(uintptr_t)map->data, map->size, MADV_DONTNEED);
+}
+
 pantry_status pn_file_read(const char *path, size_t limit, char **out, size_t *size, struct pantry_error *err)
 {
     bool is_stdin = strcmp(path, "-") == 0;

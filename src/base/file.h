@@ -25,6 +25,9 @@ bool pn_map_damaged(const struct pn_map *map);
 /* Tells the system that the whole map will be read soon. */
 void pn_map_will_need(const struct pn_map *map);
 
+/* Gives the pages of the map back to the system; reading them again reads the file. */
+void pn_map_release(const struct pn_map *map);
+
 /* Reads a whole file of at most `limit` bytes and appends a NUL; "-" is standard input. The caller frees *out. */
 pantry_status pn_file_read(const char *path, size_t limit, char **out, size_t *size, struct pantry_error *err);
 

@@ -63,9 +63,10 @@ static int put_result(const struct pantry_convert_result *r, bool json)
 {
     struct pn_number in, out;
     if (json)
-        return pn_cli_put_json(json_pack("{s:I, s:I, s:I, s:I, s:I, s:s}", "bytes_in", (json_int_t)r->bytes_in, "bytes_out",
-                                         (json_int_t)r->bytes_out, "n_tensors", (json_int_t)r->n_tensors, "n_kept",
-                                         (json_int_t)r->n_kept, "n_converted", (json_int_t)r->n_converted, "note", r->note));
+        return pn_cli_put_json(json_pack("{s:I, s:I, s:I, s:I, s:I, s:s}", "bytes_in", (json_int_t)r->bytes_in,
+                                         "bytes_out", (json_int_t)r->bytes_out, "n_tensors", (json_int_t)r->n_tensors,
+                                         "n_kept", (json_int_t)r->n_kept, "n_converted", (json_int_t)r->n_converted,
+                                         "note", r->note));
     printf("%s -> %s; %zu tensors\n", pn_cli_bytes(&in, r->bytes_in), pn_cli_bytes(&out, r->bytes_out), r->n_tensors);
     if (r->n_kept)
         printf("%zu quantized tensors hold the same numbers as before\n", r->n_kept);
@@ -120,7 +121,8 @@ const struct pn_command pn_cmd_convert = {
     .usage = "DIR|FILE -o PATH [--to FORMAT] [--type TYPE]",
     .summary = "write a model in another format: GGUF, MLX, Hugging Face",
     .about =
-        "The input is a Hugging Face or MLX directory, a GGUF file or a model of the store. A GGUF file has llama.cpp's\n"
+        "The input is a Hugging Face or MLX directory, a GGUF file or a model of the store. A GGUF file has "
+        "llama.cpp's\n"
         "names and metadata, with the whole tokenizer and the chat template, so that other programs run it too; a\n"
         "directory must not exist before. Quantized numbers keep their values where the other format has a type for\n"
         "them (affine4 as Q4_1, mxfp4 as MXFP4, nvfp4 as NVFP4). The output appears when it is complete.",

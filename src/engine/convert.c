@@ -17,25 +17,6 @@ static const struct {
     {"hf", pn_convert_to_hf},
 };
 
-pantry_status pn_convert_report(struct pn_convert *c, const char *name, const char *from, const char *to, size_t i,
-                                size_t n, uint64_t bytes, struct pantry_error *err)
-{
-    c->bytes_done += bytes;
-    if (c->options.callback) {
-        const struct pantry_quantize_progress progress = {.tensor = name,
-                                                          .from = from,
-                                                          .to = to,
-                                                          .number = i + 1,
-                                                          .n_tensors = n,
-                                                          .bytes_done = c->bytes_done,
-                                                          .bytes_total = c->result.bytes_out};
-        c->options.callback(c->options.user, &progress);
-    }
-    if (c->options.cancel && pantry_cancel_is_set(c->options.cancel))
-        return pn_fail(err, PANTRY_CANCELLED, "cancelled after %s", name);
-    return PANTRY_OK;
-}
-
 static pantry_status run(struct pn_convert *c, struct pantry_error *err)
 {
     const char *to = c->options.to;
@@ -59,10 +40,8 @@ static pantry_status run(struct pn_convert *c, struct pantry_error *err)
 pantry_status pantry_convert(const char *in, const char *out, const struct pantry_convert_options *options,
                              struct pantry_convert_result *result, struct pantry_error *error)
 {
-    struct pn_convert c = {.in = in,
-                           .out = out,
-                           .options = pantry_convert_options_default(),
-                           .result = {.size = sizeof c.result}};
+    struct pn_convert c = {
+        .in = in, .out = out, .options = pantry_convert_options_default(), .result = {.size = sizeof c.result}};
     pantry_status status = pn_take_options(&c.options, options, "convert options", error);
     if (!status && result)
         status = pn_check_result(result, "convert result", error);

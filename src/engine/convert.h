@@ -26,8 +26,7 @@ pantry_status pn_convert_report(struct pn_convert *c, const char *name, const ch
 
 /* ---- convert_meta.c, convert_vocab.c: metadata of a directory, as GGUF files have it ---- */
 
-pantry_status pn_convert_meta(struct pn_convert *c, int file_type, struct pn_gguf_meta *meta,
-                              struct pantry_error *err);
+pantry_status pn_convert_meta(struct pn_convert *c, int file_type, struct pn_gguf_meta *meta, struct pantry_error *err);
 /* The tokenizer and the chat template of a directory; `n_vocab`: rows of the embedding. Finds the name of the
  * pre-tokenizer, and checks that probes give the ids that the directory's own tokenizer gives. */
 pantry_status pn_convert_vocab(const struct pn_convert *c, size_t n_vocab, struct pn_gguf_meta *meta,

@@ -250,6 +250,7 @@ static void pack(const uint8_t *codes, int64_t n, int bits, unsigned char *out)
 
 /* ---- tensors ---- */
 
+enum { WRITE_BYTES = 4 << 20 };
 enum part { VALUES, SCALES, BIASES };
 
 static const char *const part_ends[] = {".weight", ".scales", ".biases"};
@@ -279,8 +280,8 @@ static pantry_status add_parts(struct pn_st_writer *out, const struct pn_dir_ite
             shape[item->n_dims - 1] =
                 part == VALUES ? shape[item->n_dims - 1] * s->bits / 32 : shape[item->n_dims - 1] / s->group;
         snprintf(name, sizeof name, "%s%s", item->name, item->module ? part_ends[part] : "");
-        status = pn_st_add(out, name, s->mode != PLAIN && part == VALUES ? PN_ST_U32 : s->scale, item->n_dims, shape,
-                           err);
+        status =
+            pn_st_add(out, name, s->mode != PLAIN && part == VALUES ? PN_ST_U32 : s->scale, item->n_dims, shape, err);
     }
     return status;
 }
@@ -288,7 +289,7 @@ static pantry_status add_parts(struct pn_st_writer *out, const struct pn_dir_ite
 static bool row_new(const struct pn_dir_item *item, struct row *r)
 {
     size_t n = (size_t)item->weight.n_cols + 64;
-    *r = (struct row){calloc(n, sizeof(float)), calloc(n, 1),     calloc(n, sizeof(float)),
+    *r = (struct row){calloc(n, sizeof(float)), calloc(n, 1), calloc(n, sizeof(float)),
                       calloc(n, sizeof(float)), calloc(n, 4), calloc(n, 1)};
     return r->values && r->codes && r->scales && r->biases && r->out && r->scale_bytes;
 }
@@ -354,13 +355,20 @@ static pantry_status write_parts(struct pn_st_writer *out, const struct pn_dir_i
 {
     struct row r;
     const struct pn_weight *w = &item->weight;
+    struct pn_buf rows = {0}; /* few large writes are faster */
     pantry_status status = row_new(item, &r) ? PANTRY_OK : pn_no_memory(err, item->name);
     for (int part = 0; !status && part < n_parts(s); part++) {
         size_t bytes = part_bytes(item, s, (enum part)part);
         for (int64_t m = 0; !status && m < w->n_mat; m++)
-            for (int64_t row = 0; !status && row < w->n_rows; row++)
-                status = pn_st_write(out, make_part(item, s, (enum part)part, m, row_from(item, row), &r), bytes, err);
+            for (int64_t row = 0; !status && row < w->n_rows; row++) {
+                pn_buf_append(&rows, make_part(item, s, (enum part)part, m, row_from(item, row), &r), bytes);
+                if (rows.len < WRITE_BYTES && !(m + 1 == w->n_mat && row + 1 == w->n_rows))
+                    continue;
+                status = rows.failed ? pn_no_memory(err, item->name) : pn_st_write(out, rows.data, rows.len, err);
+                pn_buf_clear(&rows);
+            }
     }
+    pn_buf_free(&rows);
     row_free(&r);
     return status;
 }
@@ -476,23 +484,6 @@ static pantry_status stack_experts(struct pn_dir *d, struct pantry_error *err)
 
 /* ---- the folder ---- */
 
-pantry_status pn_dir_put(const char *folder, const char *name, const json_t *json, const char *text,
-                         struct pantry_error *err)
-{
-    char path[4096];
-    char *dumped = text ? NULL : json_dumps(json, JSON_INDENT(2));
-    const char *bytes = text ? text : dumped;
-    if (!bytes)
-        return pn_no_memory(err, name);
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    FILE *f = fopen(path, "wb");
-    bool ok = f && fwrite(bytes, 1, strlen(bytes), f) == strlen(bytes);
-    int why = errno;
-    ok = f && fclose(f) == 0 && ok;
-    free(dumped);
-    return ok ? PANTRY_OK : pn_fail(err, PANTRY_IO, "%s: cannot be written: %s", path, strerror(why));
-}
-
 static pantry_status copy_file(const char *from, const char *to, const char *name, struct pantry_error *err)
 {
     char path[4096];
@@ -515,10 +506,15 @@ static pantry_status copy_file(const char *from, const char *to, const char *nam
 
 static pantry_status put_texts(struct pn_dir *d, const char *folder, struct pantry_error *err)
 {
-    static const char *const names[] = {
-        "tokenizer.json",         "tokenizer.model",     "tokenizer_config.json", "special_tokens_map.json",
-        "generation_config.json", "chat_template.jinja", "vocab.json",            "merges.txt",
-        "added_tokens.json"};
+    static const char *const names[] = {"tokenizer.json",
+                                        "tokenizer.model",
+                                        "tokenizer_config.json",
+                                        "special_tokens_map.json",
+                                        "generation_config.json",
+                                        "chat_template.jinja",
+                                        "vocab.json",
+                                        "merges.txt",
+                                        "added_tokens.json"};
     pantry_status status = pn_dir_put(folder, "config.json", d->config, NULL, err);
     if (!status && !d->c->w->hf)
         return pn_dir_tokenizer(d->c, folder, err);
@@ -536,8 +532,8 @@ static pantry_status put_quantization(struct pn_dir *d, const struct storage *st
         const struct storage *s = &storage[i];
         if (s->mode == PLAIN)
             continue;
-        json_t *one = json_pack("{s:i, s:i, s:s}", "group_size", s->group, "bits", s->bits, "mode",
-                                mode_names[s->mode]);
+        json_t *one =
+            json_pack("{s:i, s:i, s:s}", "group_size", s->group, "bits", s->bits, "mode", mode_names[s->mode]);
         if (!one)
             return pn_no_memory(err, "config.json");
         if (!usual) {
@@ -604,6 +600,13 @@ static pantry_status write_tensors(struct pn_dir *d, const struct storage *stora
     return status;
 }
 
+/* A linear extension by 1 changes nothing. */
+static enum pn_rope_scaling scaling_of(const struct pn_rope_hparams *rope)
+{
+    bool none = rope->scaling == PN_ROPE_SCALING_LINEAR && (rope->factor == 1.0f || rope->factor == 0.0f);
+    return none ? PN_ROPE_SCALING_NONE : rope->scaling;
+}
+
 /* Reads the directory of a GGUF file back: the model must be the same one. */
 static pantry_status check_back(const struct pn_convert *c, const char *folder, struct pantry_error *err)
 {
@@ -633,13 +636,13 @@ static pantry_status check_back(const struct pn_convert *c, const char *folder, 
                       a.final_softcap != b.final_softcap || a.attn_scale != b.attn_scale))
             what = "experts or scales";
         if (!what && (a.rope.freq_base != b.rope.freq_base || a.rope.freq_base_local != b.rope.freq_base_local ||
-                      a.rope.n_rot != b.rope.n_rot || a.rope.scaling != b.rope.scaling ||
-                      a.rope.factor != b.rope.factor))
+                      a.rope.n_rot != b.rope.n_rot || scaling_of(&a.rope) != scaling_of(&b.rope) ||
+                      (scaling_of(&a.rope) != PN_ROPE_SCALING_NONE && a.rope.factor != b.rope.factor)))
             what = "the rotation";
     }
     if (what)
-        status = pn_fail(err, PANTRY_UNSUPPORTED, "%s: a directory made of it would differ in %s, which is not supported",
-                         c->in, what);
+        status = pn_fail(err, PANTRY_UNSUPPORTED,
+                         "%s: a directory made of it would differ in %s, which is not supported", c->in, what);
     pn_arena_free(&arena);
     pn_weights_close(back);
     return status;
@@ -690,7 +693,8 @@ static pantry_status convert(struct pn_convert *c, bool mlx, struct pantry_error
         pn_type type = item->weight.type;
         storage[i] = storage_of(&d, &asked, item);
         c->result.n_kept += storage[i].exact;
-        c->result.n_converted += !storage[i].exact && (storage[i].mode != PLAIN || float_type(type) != storage[i].scale);
+        c->result.n_converted +=
+            !storage[i].exact && (storage[i].mode != PLAIN || float_type(type) != storage[i].scale);
     }
     if (!status)
         status = write_folder(&d, storage, err);

@@ -59,7 +59,8 @@ static pantry_status choose_types(struct gguf_job *job, struct pantry_error *err
         else if (!job->mix)
             job->types[i] = is_plain(t->type) ? t->type : PN_TYPE_F16;
         job->c->result.n_kept += exact < PN_TYPE_COUNT && job->types[i] == exact;
-        job->c->result.n_converted += job->types[i] != t->type && job->types[i] != exact && job->types[i] != PN_TYPE_F32;
+        job->c->result.n_converted +=
+            job->types[i] != t->type && job->types[i] != exact && job->types[i] != PN_TYPE_F32;
     }
     return status;
 }
@@ -144,8 +145,8 @@ static pantry_status write_vector(struct gguf_job *job, const struct pn_tensor_i
     return status;
 }
 
-static pantry_status write_exact(struct gguf_job *job, const struct pn_tensor_info *t, pn_type to,
-                                 const int64_t *order, struct pantry_error *err)
+static pantry_status write_exact(struct gguf_job *job, const struct pn_tensor_info *t, pn_type to, const int64_t *order,
+                                 struct pantry_error *err)
 {
     int64_t rows = rows_of(t), per_mat = t->places->n_rows;
     size_t bytes = pn_type_row_bytes(to, (size_t)t->places->n_cols);
@@ -218,7 +219,6 @@ static int shape_of(const struct pn_convert *c, const struct pn_tensor_info *t, 
     return 2;
 }
 
-
 static pantry_status begin(struct gguf_job *job, struct pantry_error *err)
 {
     struct pn_convert *c = job->c;
@@ -230,8 +230,8 @@ static pantry_status begin(struct gguf_job *job, struct pantry_error *err)
     pantry_status status = choose_types(job, err);
     pn_hf_pairs_in_gguf(c->w->arch, c->w, &n_rot, &job->pair_dim);
     if (!status)
-        status =
-            pn_gguf_writer_new(c->out, &(struct pn_gguf_options){.split_size = c->options.split_size}, &job->writer, err);
+        status = pn_gguf_writer_new(c->out, &(struct pn_gguf_options){.split_size = c->options.split_size},
+                                    &job->writer, err);
     for (size_t i = 0; !status && i < c->w->n_tensors; i++) {
         const struct pn_tensor_info *t = &c->w->tensors[i];
         int64_t shape[PN_MAX_DIMS];

@@ -120,15 +120,14 @@ static pantry_status check(struct pn_convert *c, struct pantry_error *err)
         note_window(c, &a, &b);
     const char *what = status ? NULL : difference(own, &a, &row, &b);
     if (what)
-        status = pn_fail(err, PANTRY_UNSUPPORTED,
-                         "%s: a GGUF file of architecture %s cannot say %s as this model has it", c->in, own->name,
-                         what);
+        status =
+            pn_fail(err, PANTRY_UNSUPPORTED, "%s: a GGUF file of architecture %s cannot say %s as this model has it",
+                    c->in, own->name, what);
     pn_arena_free(&arena);
     return status;
 }
 
-pantry_status pn_convert_meta(struct pn_convert *c, int file_type, struct pn_gguf_meta *meta,
-                              struct pantry_error *err)
+pantry_status pn_convert_meta(struct pn_convert *c, int file_type, struct pn_gguf_meta *meta, struct pantry_error *err)
 {
     pantry_status status = check(c, err);
     for (size_t i = 0; !status && i < c->w->n_meta; i++) {

@@ -259,6 +259,27 @@ static pantry_status make_config(struct pn_dir *d, const struct pn_arch *arch, c
     return PANTRY_OK;
 }
 
+/* Which layers have a window. */
+static pantry_status put_windows(struct pn_dir *d, const struct pn_arch *arch, struct pantry_error *err)
+{
+    struct pn_arena arena = {0};
+    struct pn_hparams hp = {0};
+    json_t *types = json_array();
+    pantry_status status = pn_hparams_read(d->c->w, arch, &arena, &hp, err);
+    int first = 0;
+    while (!status && first + 1 < hp.n_layer && hp.layers[first].local)
+        first++;
+    for (int i = 0; !status && i < hp.n_layer; i++)
+        json_array_append_new(types, json_string(hp.layers[i].local ? "sliding_attention" : "full_attention"));
+    if (!status && hp.window > 0) {
+        json_object_set(d->config, "layer_types", types);
+        json_object_set_new(d->config, "sliding_window_pattern", json_integer(first + 1));
+    }
+    json_decref(types);
+    pn_arena_free(&arena);
+    return status;
+}
+
 pantry_status pn_dir_from_gguf(struct pn_dir *d, struct pantry_error *err)
 {
     const struct pn_weights *w = d->c->w;
@@ -272,6 +293,8 @@ pantry_status pn_dir_from_gguf(struct pn_dir *d, struct pantry_error *err)
     if (!row)
         return pn_fail(err, PANTRY_UNSUPPORTED, "%s: files of this architecture cannot become directories", d->c->in);
     pantry_status status = make_config(d, &arch, row, err);
+    if (!status)
+        status = put_windows(d, &arch, err);
     pn_hf_pairs_in_gguf(&arch, w, &n_rot, &dim);
     for (size_t i = 0; !status && i < w->n_tensors; i++) {
         if (strcmp(w->tensors[i].name, "rope_freqs.weight") == 0)

@@ -1,5 +1,6 @@
-/* The tokenizer of a GGUF file as tokenizer.json: see convert_dir.h. Byte-level BPE becomes itself, with the expressions
- * of its pre-tokenizer; SentencePiece's BPE becomes BPE over characters with the merges that its scores imply. */
+/* The tokenizer of a GGUF file as tokenizer.json: see convert_dir.h. Byte-level BPE becomes itself, with the
+ * expressions of its pre-tokenizer; SentencePiece's BPE becomes BPE over characters with the merges that its scores
+ * imply. */
 #define _POSIX_C_SOURCE 200809L
 #include "engine/convert_dir.h"
 
@@ -130,8 +131,8 @@ static json_t *characters(const struct pn_weights *w, const struct pn_tokenizer 
                                  "content", " ", "type", "ByteFallback", "type", "Fuse");
     if (prefix) {
         json_array_insert_new(normalizers, 0, json_pack("{s:s, s:s}", "type", "Prepend", "prepend", mark));
-        json_array_append_new(decoders,
-                              json_pack("{s:s, s:s, s:i, s:i}", "type", "Strip", "content", " ", "start", 1, "stop", 0));
+        json_array_append_new(
+            decoders, json_pack("{s:s, s:s, s:i, s:i}", "type", "Strip", "content", " ", "start", 1, "stop", 0));
     }
     pn_meta_i64(w, KEY("unknown_token_id"), &unk, NULL);
     const struct pn_meta *tokens = pn_weights_meta(w, KEY("tokens"));
@@ -197,8 +198,8 @@ static pantry_status put_config(const struct pn_weights *w, const char *folder, 
                {"eos_token", KEY("eos_token_id")},
                {"unk_token", KEY("unknown_token_id")},
                {"pad_token", KEY("padding_token_id")}};
-    json_t *config = json_pack("{s:s, s:b}", "tokenizer_class", "PreTrainedTokenizerFast",
-                               "clean_up_tokenization_spaces", 0);
+    json_t *config =
+        json_pack("{s:s, s:b}", "tokenizer_class", "PreTrainedTokenizerFast", "clean_up_tokenization_spaces", 0);
     json_t *generation = json_object();
     for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
         json_t *name = token_named(w, ids[i].key);

@@ -23,8 +23,8 @@ struct vocab {
     struct pn_str *tokens, *merges;
     double *scores;
     uint8_t *types;
-    size_t n, n_merges; /* tokens: as many as the embedding has */
-    bool prefix;          /* texts start with a blank */
+    size_t n, n_merges;  /* tokens: as many as the embedding has */
+    bool prefix;         /* texts start with a blank */
     struct pn_vocab bpe; /* BPE over characters, before it became SPM */
 };
 
@@ -85,9 +85,9 @@ static bool copy_tokens(struct vocab *to, const struct pn_vocab *v)
         to->types[i] = !known ? PN_TOKEN_UNUSED : v->types ? v->types[i] : PN_TOKEN_NORMAL;
         to->scores[i] = known && v->scores ? v->scores[i] : 0;
         snprintf(name, sizeof name, "[PAD%zu]", i);
-        ok = !known                            ? copy(to, &to->tokens[i], name, (struct pn_str){0})
+        ok = !known                          ? copy(to, &to->tokens[i], name, (struct pn_str){0})
              : v->kind == PN_VOCAB_WORDPIECE ? copy_piece(to, v, i)
-                                               : copy(to, &to->tokens[i], "", v->tokens[i]);
+                                             : copy(to, &to->tokens[i], "", v->tokens[i]);
         if (known && (int32_t)i == v->id.unk && v->kind != PN_VOCAB_BPE)
             to->types[i] = PN_TOKEN_UNKNOWN;
     }
@@ -202,7 +202,8 @@ static const char *const probes[] = {
     "\xed\x95\x9c\xea\xb5\xad\xec\x96\xb4 \xd0\x9f\xd1\x80\xd0\xb8\xd0\xb2\xd0\xb5\xd1\x82 \xf0\x9f\x98\x80!!! "
     "\xd9\x85\xd8\xb1\xd8\xad\xd8\xa8\xd8\xa7",
     "camelCaseWords ALLCAPS MixedUP 'quoted' \"double\" (a)[b]{c} <tag/> a/b\\c @#$%^&*_-+=~`|;:",
-    "blank before\n", " leading",
+    "blank before\n",
+    " leading",
 };
 
 /* Whether a tokenizer made as from a GGUF file gives the ids of the directory's. */
@@ -302,7 +303,8 @@ static pantry_status put(const struct vocab *to, const struct pn_tokenizer *own,
     int32_t *types = malloc((to->n + 1) * sizeof *types);
     float *scores = malloc((to->n + 1) * sizeof *scores);
     size_t n_before, n_after, n = to->n;
-    const int32_t *before = pn_tokenizer_around(own, false, &n_before), *after = pn_tokenizer_around(own, true, &n_after);
+    const int32_t *before = pn_tokenizer_around(own, false, &n_before),
+                  *after = pn_tokenizer_around(own, true, &n_after);
     int32_t bos = pn_tokenizer_bos(own), eos = pn_tokenizer_eos(own);
     if (!types || !scores) {
         free(types);

@@ -84,12 +84,12 @@ static pantry_status take_requests(struct job *job, struct pantry_error *err)
     for (size_t i = 0; !status && i < n; i++)
         status = add_pattern(job, i, o->tensor_types[i], err);
     job->requests = (struct pn_mix_requests){.patterns = (const char *const *)(void *)job->patterns,
-                                         .types = job->pattern_types,
-                                         .n_patterns = n,
-                                         .has_output = o->output_type != NULL,
-                                         .has_embedding = o->embedding_type != NULL,
-                                         .pure = o->pure,
-                                         .importance = o->imatrix != NULL};
+                                             .types = job->pattern_types,
+                                             .n_patterns = n,
+                                             .has_output = o->output_type != NULL,
+                                             .has_embedding = o->embedding_type != NULL,
+                                             .pure = o->pure,
+                                             .importance = o->imatrix != NULL};
     if (!status && o->output_type)
         status = type_named(o->output_type, "output_type", &job->requests.output, err);
     if (!status && o->embedding_type)

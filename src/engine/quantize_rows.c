@@ -15,7 +15,7 @@ struct work {
     const float *weights;
     int64_t first, n, step; /* rows first, first + step, ...: n of them */
     int64_t rows_per_matrix;
-    const int64_t *order; /* NULL: as they are */
+    const int64_t *order;                 /* NULL: as they are */
     size_t columns, from_bytes, to_bytes; /* of a row */
     unsigned char *out;                   /* (n, to_bytes); NULL: errors only */
     pthread_mutex_t lock;
@@ -88,8 +88,8 @@ static struct work work_of(const struct pn_tensor_info *t, pn_type to, const flo
 }
 
 pantry_status pn_quantize_rows(struct pn_pool *pool, int n_threads, const struct pn_tensor_info *t, pn_type to,
-                               const float *weights, size_t n_matrices, const int64_t *order, const pantry_cancel *cancel,
-                               pn_rows_sink *sink, void *user, struct pantry_error *err)
+                               const float *weights, size_t n_matrices, const int64_t *order,
+                               const pantry_cancel *cancel, pn_rows_sink *sink, void *user, struct pantry_error *err)
 {
     struct work w = work_of(t, to, weights, n_matrices);
     w.order = order;

@@ -88,7 +88,7 @@ static pantry_status check_options(struct tune *t, struct pantry_error *err)
 static pantry_status open_text(struct tune *t, struct pantry_error *err)
 {
     struct pn_buf source = {0};
-    pantry_status status = t->weights->hf ? pn_tokenizer_from_hf(t->weights->hf->dir, &t->tokenizer, &source, err)
+    pantry_status status = t->weights->hf ? pn_tokenizer_from_hf(t->weights->hf->dir, NULL, &t->tokenizer, &source, err)
                                           : pn_vocab_from_weights(t->weights, &t->tokenizer, err);
     if (!status && source.len)
         status = pn_template_parse(source.data, source.len, &t->template, err);

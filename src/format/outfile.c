@@ -80,7 +80,7 @@ pantry_status pn_outfile_bytes(const char *folder, const char *name, const void 
     pn_buf_printf(&path, "%s/%s", folder, name);
     pantry_status status =
         pn_outfile_name(&file, pn_buf_take(&path), NULL) ? pn_outfile_open(&file, err) : pn_no_memory(err, name);
-    if (!status && !(status = pn_outfile_write(&file, bytes, n, err)) && !(status = pn_outfile_sync(&file, err)))
+    if (!status && !(status = pn_outfile_write(&file, bytes, n, err)) && !(status = pn_outfile_close(&file, true, err)))
         status = pn_outfile_rename(&file, err);
     pn_outfile_free(&file, true);
     return status;

@@ -26,9 +26,12 @@ static const struct {
     int64_t shape[3];
     size_t bytes;
 } tensors[] = {
-    {"model.embed \"tokens\\.weight", PN_ST_F32, 2, {3, 5}, 60}, {"scalar", PN_ST_F16, 0, {0}, 2},
-    {"none", PN_ST_I32, 2, {0, 7}, 0},                           {"codes", PN_ST_F4, 1, {6}, 3},
-    {"model.norm.weight", PN_ST_BF16, 3, {2, 2, 2}, 16},         {"last.none", PN_ST_U8, 1, {0}, 0},
+    {"model.embed \"tokens\\.weight", PN_ST_F32, 2, {3, 5}, 60},
+    {"scalar", PN_ST_F16, 0, {0}, 2},
+    {"none", PN_ST_I32, 2, {0, 7}, 0},
+    {"codes", PN_ST_F4, 1, {6}, 3},
+    {"model.norm.weight", PN_ST_BF16, 3, {2, 2, 2}, 16},
+    {"last.none", PN_ST_U8, 1, {0}, 0},
 };
 enum { TENSORS = sizeof tensors / sizeof *tensors };
 

@@ -70,7 +70,7 @@ static json_t *with_defaults(const struct pn_vision_family *f, const json_t *own
 static enum pn_act_fn act_of(struct reader *r, const char *name)
 {
     static const char *const names[] = {
-#define PN_ACT_FN(NAME, name, label, value) label,
+#define PN_ACT_FN(NAME, name, label, value, slope) label,
 #include "tensor/act.def"
 #undef PN_ACT_FN
     };

@@ -25,7 +25,8 @@ pantry_status pn_tokenizer_from_sentencepiece(const char *data, size_t len, cons
                                               struct pn_tokenizer **out, struct pantry_error *err);
 
 /* From a model's folder: tokenizer.json, with tokenizer_config.json and generation_config.json if they exist, or
- * tokenizer.model. Appends the chat template, if there is one, to `chat_template`, which may be NULL, as may be the visitor here and above. */
+ * tokenizer.model. Appends the chat template, if there is one, to `chat_template`, which may be NULL, as may be the
+ * visitor here and above. */
 pantry_status pn_tokenizer_from_hf(const char *dir, const struct pn_vocab_visitor *visitor, struct pn_tokenizer **out,
                                    struct pn_buf *chat_template, struct pantry_error *err);
 
