@@ -166,6 +166,20 @@ class ReferenceRuns(unittest.TestCase):
             with self.subTest(run["name"]):
                 self.check(run)
 
+    def test_full(self):
+        model, data = os.path.join(DATA, "models", "llama"), os.path.join(DATA, "data", "llama")
+        options = ["--fine-tune-type", "full", "--iters", "6", "--batch-size", "4", "--optimizer", "sgd"]
+        events = tune("full", *options, "--learning-rate", "0.05", "--order", "given", model=model, data=data)
+        losses = [e["train_loss"] for e in events if "train_loss" in e]
+        self.assertLess(losses[-1], losses[0] - 1)
+        ids = write("ids.txt", "5 6 7 8")
+        pantry("fuse", model, "--adapter", path("full"), "-o", path("full-fused"))
+        pantry("logits", model, "--adapter", path("full"), "--ids", ids, "-o", path("a.f32"))
+        pantry("logits", path("full-fused"), "--ids", ids, "-o", path("b.f32"))
+        pantry("logits", model, "--ids", ids, "-o", path("c.f32"))
+        self.assertEqual(read("a.f32"), read("b.f32"))
+        self.assertNotEqual(read("a.f32"), read("c.f32"))
+
     def check(self, run):
         name, folder = run["name"], os.path.join(DATA, "runs", run["name"])
         model = os.path.join(DATA, "models", run["model"])

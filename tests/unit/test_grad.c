@@ -94,7 +94,7 @@ static void compute(struct check *c, const struct op_device *d, const pn_array *
     struct pantry_error err = {0};
     struct pn_device *device;
     struct pn_plan *plan;
-    struct pn_program *program;
+    struct pn_program *program = NULL;
     struct pn_buffer scratch = {0};
     const struct pn_device_options options = {.n_threads = d->n_threads,
                                               .isa = d->isa && strcmp(d->isa, "mixed") == 0 ? NULL : d->isa};

@@ -31,7 +31,7 @@ static struct pn_train_text text_new(bool mask)
 {
     struct pantry_error err = {0};
     struct pn_tokenizer *t;
-    struct pn_template *template;
+    struct pn_template *template = NULL;
     if (pn_tokenizer_from_json(words, sizeof words - 1, &(struct pn_token_names){.eos = "<e>"}, &t, &err) ||
         pn_template_parse(turns, sizeof turns - 1, &template, &err))
         fail_msg("%s", err.text);
@@ -258,7 +258,7 @@ static void rows_equal_references(void **state)
             skip();
         struct pn_train_text how = {.mask_prompt = sets[s].mask};
         struct pn_tokenizer *tokenizer;
-        struct pn_template *template;
+        struct pn_template *template = NULL;
         struct pn_buf source = {0};
         snprintf(path, sizeof path, "%s/lora/models/%s", root, sets[s].model);
         if (pn_tokenizer_from_hf(path, &tokenizer, &source, &err) ||
