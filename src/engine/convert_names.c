@@ -34,21 +34,6 @@ static const struct key keys[] = {
     {"moe_intermediate_size", "expert_feed_forward_length", false},
 };
 
-/* What each of these architectures says besides; JSON with ' for ". */
-static const struct {
-    const char *arch, *config;
-} kinds[] = {
-    {"llama", "{'hidden_act': 'silu', 'attention_bias': false, 'mlp_bias': false}"},
-    {"qwen2", "{'hidden_act': 'silu', 'use_sliding_window': false}"},
-    {"qwen3", "{'hidden_act': 'silu', 'use_sliding_window': false, 'attention_bias': false}"},
-    {"qwen3moe", "{'hidden_act': 'silu', 'use_sliding_window': false, 'attention_bias': false, 'norm_topk_prob': true, "
-                 "'decoder_sparse_step': 1, 'mlp_only_layers': []}"},
-    {"olmo2", "{'hidden_act': 'silu', 'attention_bias': false}"},
-    {"gemma", "{'hidden_act': 'gelu_pytorch_tanh', 'hidden_activation': 'gelu_pytorch_tanh'}"},
-    {"gemma3", "{'hidden_activation': 'gelu_pytorch_tanh', 'rope_local_base_freq': 10000.0, "
-               "'sliding_window_pattern': 6, 'attn_logit_softcapping': null, 'final_logit_softcapping': null}"},
-};
-
 /* ---- names ---- */
 
 static const char *name_of(const struct pn_hf_row *row, const char *to, bool experts, enum pn_hf_change *change)
@@ -226,14 +211,10 @@ static pantry_status make_config(struct pn_dir *d, const struct pn_arch *arch, c
     const struct pn_tensor_info *embedding = pn_weights_tensor(w, "token_embd.weight");
     char type[64], key[128];
     int64_t n;
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-        if (strcmp(kinds[i].arch, arch->name) == 0)
-            d->config = from_text(kinds[i].config);
+    d->config = row->written ? from_text(row->written) : NULL;
     if (!d->config || !embedding)
-        return pn_fail(err, PANTRY_UNSUPPORTED,
-                       "%s: files of architecture %s cannot become directories yet (allowed: llama, qwen2, qwen3, "
-                       "qwen3moe, olmo2, gemma, gemma3)",
-                       d->c->in, arch->name);
+        return pn_fail(err, PANTRY_UNSUPPORTED, "%s: files of architecture %s cannot become directories", d->c->in,
+                       arch->name);
     snprintf(type, sizeof type, "%.*s", (int)strcspn(row->types, " "), row->types);
     json_object_set_new(d->config, "model_type", json_string(type));
     json_object_set_new(d->config, "architectures", json_pack("[s]", arch->hf));

@@ -83,6 +83,7 @@ struct pn_hf_row {
     const struct pn_hf_name *names; /* beyond the usual ones; ends with a row of NULL */
     const char *keys;     /* "key=name key~name": metadata from the configuration; ~: a floating-point number */
     const char *defaults; /* of the configuration: JSON with ' for " */
+    const char *written;  /* what the configuration of a GGUF file says besides its metadata; NULL: it cannot be made */
     unsigned flags;
     void (*more)(struct pn_hf *hf); /* more metadata */
 };

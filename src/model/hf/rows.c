@@ -75,7 +75,8 @@ static const char granite_keys[] = "attention.scale~attention_multiplier embeddi
 static const struct pn_hf_row rows[] = {
     /* Llama's line */
     {"llama mistral mixtral ministral internlm3 aquila yi solar granite_llama devstral helium_llama", "llama",
-     .flags = PN_HF_HALVES | PN_HF_WINDOW, .defaults = "{'rms_norm_eps': 1e-6}"},
+     .flags = PN_HF_HALVES | PN_HF_WINDOW, .defaults = "{'rms_norm_eps': 1e-6}",
+     .written = "{'hidden_act': 'silu', 'attention_bias': false, 'mlp_bias': false}"},
     {"ministral3", "mistral3", .flags = PN_HF_HALVES | PN_HF_WINDOW},
     {"mistral4", "mistral4", .more = pn_hf_more_latent, .flags = PN_HF_SOFTMAX},
     {"llama4_text llama4", "llama4", .flags = PN_HF_SIGMOID, .more = pn_hf_more_llama4,
@@ -97,15 +98,18 @@ static const struct pn_hf_row rows[] = {
     {"nanbeige", "nanbeige", .flags = PN_HF_HALVES},
 
     /* Qwen */
-    {"qwen2", "qwen2", .flags = PN_HF_WINDOW},
+    {"qwen2", "qwen2", .flags = PN_HF_WINDOW, .written = "{'hidden_act': 'silu', 'use_sliding_window': false}"},
     {"qwen", "qwen", .flags = PN_HF_FIXED_ACT,
      .names = NAMES(TO("*.ln_1", "attn_norm"), TO("*.ln_2", "ffn_norm"), TO("*.attn.c_attn", "attn_qkv"),
                     TO("*.attn.c_proj", "attn_output"), TO("*.mlp.w1", "ffn_up"), TO("*.mlp.w2", "ffn_gate"),
                     TO("*.mlp.c_proj", "ffn_down"))},
     {"qwen2_moe", "qwen2moe", .flags = PN_HF_WINDOW},
     {"qwen2_vl qwen2_vl_text qwen2_5_vl qwen2_5_vl_text", "qwen2vl", .flags = PN_HF_WINDOW},
-    {"qwen3", "qwen3", .flags = PN_HF_WINDOW},
-    {"qwen3_moe", "qwen3moe", .flags = PN_HF_WINDOW},
+    {"qwen3", "qwen3", .flags = PN_HF_WINDOW,
+     .written = "{'hidden_act': 'silu', 'use_sliding_window': false, 'attention_bias': false}"},
+    {"qwen3_moe", "qwen3moe", .flags = PN_HF_WINDOW,
+     .written = "{'hidden_act': 'silu', 'use_sliding_window': false, 'attention_bias': false, 'norm_topk_prob': true, "
+                "'decoder_sparse_step': 1, 'mlp_only_layers': []}"},
     {"qwen3_vl qwen3_vl_text", "qwen3vl", .flags = 0},
     {"qwen3_vl_moe qwen3_vl_moe_text", "qwen3vlmoe",
      .names = NAMES({"*.mlp.experts.gate_up_proj", "ffn_gate_exps.weight", PN_HF_TURNED_FIRST},
@@ -119,16 +123,19 @@ static const struct pn_hf_row rows[] = {
 
     /* OLMo */
     {"olmo", "olmo", .keys = "attention.clamp_kqv~clip_qkv", .flags = PN_HF_HALVES},
-    {"olmo2 olmo3", "olmo2", .names = NAMES(POST_NORMS)},
+    {"olmo2 olmo3", "olmo2", .names = NAMES(POST_NORMS), .written = "{'hidden_act': 'silu', 'attention_bias': false}"},
     {"olmoe", "olmoe", .keys = "attention.clamp_kqv~clip_qkv"},
 
     /* Gemma */
     {"gemma", "gemma", .flags = PN_HF_FIXED_ACT,
+     .written = "{'hidden_act': 'gelu_pytorch_tanh', 'hidden_activation': 'gelu_pytorch_tanh'}",
      .names = NAMES(GEMMA_NORMS, PLUS_ONE("*.post_attention_layernorm", "ffn_norm"))},
     {"gemma2", "gemma2", .names = NAMES(GEMMA2_NORMS),
      .defaults = "{'query_pre_attn_scalar': 256, 'sliding_window': 4096, 'attn_logit_softcapping': 50.0, "
                  "'final_logit_softcapping': 30.0}"},
     {"gemma3_text gemma3", "gemma3", .names = NAMES(GEMMA2_NORMS),
+     .written = "{'hidden_activation': 'gelu_pytorch_tanh', 'rope_local_base_freq': 10000.0, "
+                "'sliding_window_pattern': 6, 'attn_logit_softcapping': null, 'final_logit_softcapping': null}",
      .defaults = "{'num_attention_heads': 8, 'num_key_value_heads': 4, 'head_dim': 256, 'rope_theta': 1000000.0, "
                  "'query_pre_attn_scalar': 256, 'rms_norm_eps': 1e-6, 'sliding_window': 4096, "
                  "'max_position_embeddings': 131072, 'rope_local_base_freq': 10000.0}"},
