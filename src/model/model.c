@@ -94,7 +94,7 @@ static pantry_status build_graph(struct pn_model *model, struct pantry_error *er
 static pantry_status build_loss(struct pn_model *model, struct pantry_error *err)
 {
     struct pn_builder builder;
-    pantry_status status = make_builder(model, &builder, err);
+    pantry_status status = pn_model_builder(model, &builder, err);
     if (status)
         return status;
     builder.trains = true;
@@ -206,7 +206,7 @@ pantry_status pn_model_new_trained(struct pn_weights *weights, struct pn_adapter
     }
     if ((status = build_loss(model, err)))
         goto fail;
-    count(model);
+    pn_model_count(model);
     *out = model;
     return PANTRY_OK;
 fail:
