@@ -93,7 +93,7 @@ static void compute(struct check *c, const struct op_device *d, const pn_array *
 {
     struct pantry_error err = {0};
     struct pn_device *device;
-    struct pn_plan *plan;
+    struct pn_plan *plan = NULL;
     struct pn_program *program = NULL;
     struct pn_buffer scratch = {0};
     const struct pn_device_options options = {.n_threads = d->n_threads,

@@ -1,4 +1,4 @@
-/* Opening models of every kind, and the order in which a directory is translated: see hf.h. */
+/* The order in which a directory is translated: see hf.h. */
 #include "model/hf/hf.h"
 
 #include "format/names.h"
@@ -129,7 +129,7 @@ void pn_hf_pairs_in_gguf(const struct pn_arch *arch, const struct pn_weights *ba
     *n_rot = *head = dim > 0 ? dim : 0;
 }
 
-static pantry_status translate(struct pn_weights *w, struct pantry_error *err)
+pantry_status pn_hf_translate(struct pn_weights *w, struct pantry_error *err)
 {
     struct pn_hf hf = {.w = w, .dir = w->hf, .err = err, .config = text_config(w->hf->config)};
     hf.arch = pn_arena_alloc(&w->arena, sizeof *hf.arch);
@@ -161,61 +161,4 @@ static pantry_status translate(struct pn_weights *w, struct pantry_error *err)
     else if (hf.status)
         pn_fail_prefix(err, "%s", w->path);
     return hf.status;
-}
-
-pantry_status pn_model_inspect(const char *path, struct pn_weights **out, struct pantry_error *err)
-{
-    pantry_status status = pn_weights_inspect(path, out, err);
-    if (!status && (*out)->hf && (status = translate(*out, err))) {
-        pn_weights_close(*out);
-        *out = NULL;
-    }
-    return status;
-}
-
-pantry_status pn_model_open_adapted(const char *path, const char *const *adapters, struct pn_weights **out,
-                                    struct pantry_error *err)
-{
-    pantry_status status = pn_weights_inspect(path, out, err);
-    if (status)
-        return status;
-    if ((*out)->hf && !(status = pn_hf_replace(*out, adapters, err)))
-        status = translate(*out, err);
-    if (!status)
-        status = pn_weights_require_types(*out, err);
-    if (status) {
-        pn_weights_close(*out);
-        *out = NULL;
-    }
-    return status;
-}
-
-pantry_status pn_model_open(const char *path, struct pn_weights **out, struct pantry_error *err)
-{
-    return pn_model_open_adapted(path, NULL, out, err);
-}
-
-pantry_status pn_model_open_writable(const char *path, int n_layers, struct pn_weights **out, struct pantry_error *err)
-{
-    pantry_status status = pn_weights_inspect(path, out, err);
-    long layers = 0;
-    if (status)
-        return status;
-    if (!(*out)->hf)
-        status =
-            pn_fail(err, PANTRY_UNSUPPORTED,
-                    "%s: all weights can be trained in Hugging Face and MLX directories only; train an adapter", path);
-    for (size_t i = 0; !status && i < (*out)->hf->tensors.len; i++) {
-        long layer = pn_hf_layer_of((*out)->hf->tensors.data[i].name);
-        layers = layer + 1 > layers ? layer + 1 : layers;
-    }
-    int first = n_layers < 0 || n_layers >= layers ? 0 : (int)(layers - n_layers);
-    if (!status && !(status = pn_hf_make_writable(*out, first, err)) && !(status = translate(*out, err)) &&
-        !(status = pn_weights_require_types(*out, err)))
-        status = pn_hf_check_writable(*out, err);
-    if (status) {
-        pn_weights_close(*out);
-        *out = NULL;
-    }
-    return status;
 }

@@ -116,6 +116,11 @@ struct pn_hf {
     } meta;
 };
 
+/* ---- hf.c ---- */
+
+/* Gives a directory that was read its tensors and metadata. */
+pantry_status pn_hf_translate(struct pn_weights *w, struct pantry_error *err);
+
 /* ---- full.c ---- */
 
 /* Replaces tensors of a directory that is not yet translated by fully tuned ones, for each of the adapters that has
