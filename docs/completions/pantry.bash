@@ -17,9 +17,9 @@ _pantry_value() # COMMAND:OPTION: what the option takes
         *:--token-embedding-type | *:--target-bpw | *:--split-max-size | *:--windows | *:--chip | *:--parallel | \
         bench:--decode | *:--repeats | *:-r | *:--synthetic | *:--dimensions | *:--top | *:--choice | *:--level | *:-l \
         | *:--slices) echo "text" ;;
-    *:--json-schema | *:--grammar | grammar:--regex | *:--tls-cert | *:--tls-key | *:--file | *:-f | logits:--ids \
-        | *:--imatrix | *:--out | *:-o | *:--merge | *:--save-logits | *:--kl | *:--tasks | template:--template | \
-        parse:--template | *:--questions | *:--context | *:--gbnf | *:--strings) echo "file" ;;
+    *:--image | *:--json-schema | *:--grammar | grammar:--regex | *:--mmproj | *:--tls-cert | *:--tls-key | \
+        *:--file | *:-f | logits:--ids | *:--imatrix | *:--out | *:-o | *:--merge | *:--save-logits | *:--kl | \
+        *:--tasks | template:--template | parse:--template | *:--questions | *:--context | *:--gbnf | *:--strings) echo "file" ;;
     run:--device | generate:--device | imatrix:--device | eval:--device | fit:--device | bench:--device | \
         embed:--device | rank:--device | decide:--device | logits:--device) echo "cpu ref" ;;
     *:--rope-scaling) echo "none linear ntk yarn" ;;
@@ -35,14 +35,14 @@ _pantry_value() # COMMAND:OPTION: what the option takes
 _pantry_options() # COMMAND
 {
     case $1 in
-    run) echo "--system --nowordwrap --nothink --verbose --local --help --max-tokens --temp --top-k --top-p --min-p --repeat-penalty --frequency-penalty --presence-penalty --repeat-last-n --dynatemp-range --dynatemp-exp --typical-p --top-n-sigma --xtc-probability --xtc-threshold --dry-multiplier --dry-base --dry-allowed-length --dry-penalty-last-n --dry-sequence-breaker --mirostat --mirostat-tau --mirostat-eta --adaptive-target --adaptive-decay --samplers --ban --json-schema --grammar --regex --think-budget --think-message --seed --stop --device --threads --isa --memory --adapter --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
+    run) echo "--system --image --nowordwrap --nothink --verbose --local --help --max-tokens --temp --top-k --top-p --min-p --repeat-penalty --frequency-penalty --presence-penalty --repeat-last-n --dynatemp-range --dynatemp-exp --typical-p --top-n-sigma --xtc-probability --xtc-threshold --dry-multiplier --dry-base --dry-allowed-length --dry-penalty-last-n --dry-sequence-breaker --mirostat --mirostat-tau --mirostat-eta --adaptive-target --adaptive-decay --samplers --ban --json-schema --grammar --regex --think-budget --think-message --seed --stop --device --threads --isa --memory --mmproj --adapter --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
     serve) echo "--install --uninstall --system --print --manager --help --host --port --socket-mode --public --origin --registry --tls-cert --tls-key --max-requests --num-parallel --read-timeout --connections-per-address --models --keep-alive --no-foreign --max-loaded --cache-dir --cache-size --load-timeout --ctx --kv-type --device --threads --isa --memory --no-sandbox --read-folder --quiet --debug" ;;
     ps | check | help | version) echo "--json --help" ;;
     stop | cp | rm) echo "--help" ;;
     launch) echo "--model --print --help" ;;
     config) echo "--json --help --host --port --socket-mode --public --origin --registry --tls-cert --tls-key --max-requests --num-parallel --read-timeout --connections-per-address --models --keep-alive --no-foreign --max-loaded --cache-dir --cache-size --load-timeout --ctx --kv-type --device --threads --isa --memory --no-sandbox --read-folder --quiet --debug" ;;
     key) echo "--scope --json --help" ;;
-    generate) echo "--prompt --file --system --raw --ids --json --verbose --help --max-tokens --temp --top-k --top-p --min-p --repeat-penalty --frequency-penalty --presence-penalty --repeat-last-n --dynatemp-range --dynatemp-exp --typical-p --top-n-sigma --xtc-probability --xtc-threshold --dry-multiplier --dry-base --dry-allowed-length --dry-penalty-last-n --dry-sequence-breaker --mirostat --mirostat-tau --mirostat-eta --adaptive-target --adaptive-decay --samplers --ban --json-schema --grammar --regex --think-budget --think-message --seed --stop --device --threads --isa --memory --adapter --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
+    generate) echo "--prompt --file --system --raw --ids --json --verbose --help --max-tokens --temp --top-k --top-p --min-p --repeat-penalty --frequency-penalty --presence-penalty --repeat-last-n --dynatemp-range --dynatemp-exp --typical-p --top-n-sigma --xtc-probability --xtc-threshold --dry-multiplier --dry-base --dry-allowed-length --dry-penalty-last-n --dry-sequence-breaker --mirostat --mirostat-tau --mirostat-eta --adaptive-target --adaptive-decay --samplers --ban --json-schema --grammar --regex --think-budget --think-message --seed --stop --device --threads --isa --memory --mmproj --adapter --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
     list) echo "--names --json --help" ;;
     pull) echo "--insecure --name --json --help" ;;
     push) echo "--insecure --json --help" ;;
@@ -52,19 +52,19 @@ _pantry_options() # COMMAND
     prune) echo "--cache --help" ;;
     doctor) echo "--store --quick --fix --json --help" ;;
     quantize) echo "--imatrix --tensor-type --output-tensor-type --token-embedding-type --pure --target-bpw --keep-split --split-max-size --threads --dry-run --verbose --json --help" ;;
-    imatrix) echo "--file --out --merge --ctx --windows --process-output --help --device --threads --isa --memory --adapter" ;;
-    eval) echo "--file --save-logits --kl --tasks --ctx --windows --json --help --device --threads --isa --memory --adapter" ;;
+    imatrix) echo "--file --out --merge --ctx --windows --process-output --help --device --threads --isa --memory --mmproj --adapter" ;;
+    eval) echo "--file --save-logits --kl --tasks --ctx --windows --json --help --device --threads --isa --memory --mmproj --adapter" ;;
     show) echo "--modelfile --parameters --template --system --license --tensors --metadata --json --help" ;;
-    fit) echo "--chip --tiers --parallel --explain --measure --json --help --device --threads --isa --memory --adapter --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
-    bench) echo "--prompt --decode --repeats --synthetic --json --help --device --threads --isa --memory --adapter --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
-    embed) echo "--file --json --out --pooling --dimensions --no-normalize --max-tokens --truncate --plain-text --ids --help --device --threads --isa --memory --adapter" ;;
-    rank) echo "--file --json --top --max-tokens --truncate --plain-text --help --device --threads --isa --memory --adapter" ;;
-    decide) echo "--choice --level --questions --file --json --help --device --threads --isa --memory --adapter" ;;
-    tokenize) echo "--file --bos --special --decode --json --help" ;;
+    fit) echo "--chip --tiers --parallel --explain --measure --json --help --device --threads --isa --memory --mmproj --adapter --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
+    bench) echo "--prompt --decode --repeats --synthetic --json --help --device --threads --isa --memory --mmproj --adapter --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
+    embed) echo "--file --json --out --pooling --dimensions --no-normalize --max-tokens --truncate --plain-text --ids --help --device --threads --isa --memory --mmproj --adapter" ;;
+    rank) echo "--file --json --top --max-tokens --truncate --plain-text --help --device --threads --isa --memory --mmproj --adapter" ;;
+    decide) echo "--choice --level --questions --file --json --help --device --threads --isa --memory --mmproj --adapter" ;;
+    tokenize) echo "--file --context --image --bos --special --decode --json --help" ;;
     template) echo "--template --context --help" ;;
     parse) echo "--template --context --help --reasoning-in-content --tool-choice --json" ;;
     grammar) echo "--json-schema --gbnf --regex --any-json --strings --whitespace --closed --dot --help" ;;
-    logits) echo "--ids --out --slices --help --device --threads --isa --memory --adapter --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
+    logits) echo "--ids --context --image --out --slices --help --device --threads --isa --memory --mmproj --adapter --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
     esac
 }
 
