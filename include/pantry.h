@@ -122,7 +122,7 @@ struct pantry_model_options {
     const char *const *adapters;
     /* A GGUF file with the encoder of pictures (mmproj) of a GGUF model; NULL: none. Directories have theirs inside. */
     const char *projector;
-    bool projector_may_fail; /* the model then only reads text: for a projector that nobody has asked for */
+    const char *maybe_projector; /* one that nobody has asked for: if it fails, the model only reads text; NULL: none */
 };
 
 PANTRY_API void pantry_model_options_init(struct pantry_model_options *options, size_t size);

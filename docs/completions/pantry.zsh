@@ -65,6 +65,7 @@ _pantry()
     run)
         _arguments -s -S : \
             '--system=[system message of the conversation]:TEXT: ' \
+            '*--image=[show a picture with the first message]:FILE:_files' \
             '--nowordwrap[do not break lines between words]' \
             '--nothink[ask the model not to reason first]' \
             '--verbose[print all figures after an answer]' \
@@ -108,6 +109,7 @@ _pantry()
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
+            '--mmproj=[the encoder of pictures that belongs to a GGUF model]:FILE:_files' \
             '*--adapter=[change the model by an adapter: PATH or PATH=SCALE; may be given several times]:PATH: ' \
             '(-c --ctx)'{-c+,--ctx=}'[tokens of context; 0: what the model was trained for, at most 32768]:N: ' \
             '--rope-scaling=[how to stretch the context: none, linear, ntk or yarn]:TYPE:(none linear ntk yarn)' \
@@ -261,6 +263,7 @@ _pantry()
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
+            '--mmproj=[the encoder of pictures that belongs to a GGUF model]:FILE:_files' \
             '*--adapter=[change the model by an adapter: PATH or PATH=SCALE; may be given several times]:PATH: ' \
             '(-c --ctx)'{-c+,--ctx=}'[tokens of context; 0: what the model was trained for, at most 32768]:N: ' \
             '--rope-scaling=[how to stretch the context: none, linear, ntk or yarn]:TYPE:(none linear ntk yarn)' \
@@ -348,6 +351,7 @@ _pantry()
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
+            '--mmproj=[the encoder of pictures that belongs to a GGUF model]:FILE:_files' \
             '*--adapter=[change the model by an adapter: PATH or PATH=SCALE; may be given several times]:PATH: ' \
             '1:model:_pantry_models' \
             '*:text:_files' ;;
@@ -365,6 +369,7 @@ _pantry()
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
+            '--mmproj=[the encoder of pictures that belongs to a GGUF model]:FILE:_files' \
             '*--adapter=[change the model by an adapter: PATH or PATH=SCALE; may be given several times]:PATH: ' \
             '1:model:_pantry_models' \
             '*:text:_files' ;;
@@ -394,6 +399,7 @@ _pantry()
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
+            '--mmproj=[the encoder of pictures that belongs to a GGUF model]:FILE:_files' \
             '*--adapter=[change the model by an adapter: PATH or PATH=SCALE; may be given several times]:PATH: ' \
             '(-c --ctx)'{-c+,--ctx=}'[tokens of context; 0: what the model was trained for, at most 32768]:N: ' \
             '--rope-scaling=[how to stretch the context: none, linear, ntk or yarn]:TYPE:(none linear ntk yarn)' \
@@ -414,6 +420,7 @@ _pantry()
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
+            '--mmproj=[the encoder of pictures that belongs to a GGUF model]:FILE:_files' \
             '*--adapter=[change the model by an adapter: PATH or PATH=SCALE; may be given several times]:PATH: ' \
             '(-c --ctx)'{-c+,--ctx=}'[tokens of context; 0: what the model was trained for, at most 32768]:N: ' \
             '--rope-scaling=[how to stretch the context: none, linear, ntk or yarn]:TYPE:(none linear ntk yarn)' \
@@ -444,6 +451,7 @@ _pantry()
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
+            '--mmproj=[the encoder of pictures that belongs to a GGUF model]:FILE:_files' \
             '*--adapter=[change the model by an adapter: PATH or PATH=SCALE; may be given several times]:PATH: ' \
             '1:model:_pantry_models' \
             '*:text:_files' ;;
@@ -460,6 +468,7 @@ _pantry()
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
+            '--mmproj=[the encoder of pictures that belongs to a GGUF model]:FILE:_files' \
             '*--adapter=[change the model by an adapter: PATH or PATH=SCALE; may be given several times]:PATH: ' \
             '1:model:_pantry_models' \
             '*:text:_files' ;;
@@ -475,12 +484,15 @@ _pantry()
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
+            '--mmproj=[the encoder of pictures that belongs to a GGUF model]:FILE:_files' \
             '*--adapter=[change the model by an adapter: PATH or PATH=SCALE; may be given several times]:PATH: ' \
             '1:model:_pantry_models' \
             '*:text:_files' ;;
     tokenize)
         _arguments -s -S : \
             '(-f --file)'{-f+,--file=}'[read the text from FILE, byte for byte; -: standard input]:FILE:_files' \
+            '--context=[the text is what the model'\''s chat template renders from the JSON object in FILE]:FILE:_files' \
+            '*--image=[a picture of the context, in order]:FILE:_files' \
             '--bos[add the beginning and end tokens that the model requires]' \
             '--special[text such as <|im_end|> becomes that token; with --decode such tokens are printed]' \
             '(-d --decode)'{-d,--decode}'[the other way: the input is ids, print their text]' \
@@ -519,6 +531,8 @@ _pantry()
     logits)
         _arguments -s -S : \
             '--ids=[read token ids, separated by spaces or commas; -: standard input]:FILE:_files' \
+            '--context=[instead of ids, what the model'\''s chat template renders from the JSON object in FILE]:FILE:_files' \
+            '*--image=[a picture of the context, in order]:FILE:_files' \
             '(-o --out)'{-o+,--out=}'[write the float32 values, (n_ids, n_vocab), in this machine'\''s byte order]:FILE:_files' \
             '--slices=[process the ids in slices of these lengths, repeated in order]:N,N...: ' \
             '(-h --help)'{-h,--help}'[print this text]' \
@@ -526,6 +540,7 @@ _pantry()
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
+            '--mmproj=[the encoder of pictures that belongs to a GGUF model]:FILE:_files' \
             '*--adapter=[change the model by an adapter: PATH or PATH=SCALE; may be given several times]:PATH: ' \
             '(-c --ctx)'{-c+,--ctx=}'[tokens of context; 0: what the model was trained for, at most 32768]:N: ' \
             '--rope-scaling=[how to stretch the context: none, linear, ntk or yarn]:TYPE:(none linear ntk yarn)' \

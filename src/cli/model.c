@@ -213,8 +213,7 @@ int pn_cli_load_carried(const char *name, const struct pn_machine *machine, pant
     options.default_chat_template = carried->default_template;
     options.adapters = pn_cli_adapters(machine, carried, adapters, PN_MAX_ADAPTERS + 1);
     char *projector = path && !options.projector ? pn_carried_projector(carried, path) : NULL;
-    options.projector_may_fail = projector != NULL;
-    options.projector = projector ? projector : options.projector;
+    options.maybe_projector = projector;
     if (exit_status == PN_EXIT_DONE && pantry_model_load(path, &options, model, &error) != PANTRY_OK)
         exit_status = pn_cli_fail(&error);
     free(projector);

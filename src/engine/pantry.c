@@ -113,17 +113,18 @@ static pantry_status open_eye(struct pantry_model *m, struct pn_weights *weights
     struct pn_vision *vision = NULL;
     struct pantry_error why = {0};
     struct pn_device_options options = {.n_threads = o->n_threads, .isa = o->isa};
+    const char *projector = o->projector ? o->projector : o->maybe_projector;
     pantry_status status =
-        o->projector ? pn_vision_open_gguf(o->projector, &vision, &why) : pn_vision_open(weights, &vision, &why);
+        projector ? pn_vision_open_gguf(projector, &vision, &why) : pn_vision_open(weights, &vision, &why);
     if (!status && vision)
         status = pn_eye_new(vision, o->device, &options, &m->eye, &why);
-    if (o->projector && o->projector_may_fail && (status || !fits(m->eye, weights))) {
+    if (!status && m->eye && !o->projector && !fits(m->eye, weights)) {
+        status = pn_fail(&why, PANTRY_FORMAT, "the projector is another model's");
         pn_eye_free(m->eye);
         m->eye = NULL;
-        status = PANTRY_OK;
     }
-    /* The text of a directory is read even if what it sees with is of a kind that is not. */
-    if (!o->projector && (status == PANTRY_UNSUPPORTED || status == PANTRY_FORMAT)) {
+    /* A model's text is read even if what it sees with is of a kind that is not. */
+    if (!o->projector && (projector || status == PANTRY_UNSUPPORTED || status == PANTRY_FORMAT) && status) {
         m->blind = why;
         status = PANTRY_OK;
     }

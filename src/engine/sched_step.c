@@ -209,7 +209,6 @@ static bool start(struct pn_sched *s, struct pn_request *r)
         status = pn_seq_init(&r->seq, &s->memory, r->key, r->ids, r->n_context, &err);
         r->seq.n_ids = r->n_prompt;
         r->seq.keys = r->keys;
-        r->seq.pictures = r->pictures;
     }
     if (!status)
         do

@@ -30,7 +30,6 @@ struct pn_seq {
     const char *key; /* of the prefix tree, borrowed */
     int32_t *ids;    /* (n_context), borrowed: all tokens; from n_past on they are not in memory yet */
     int32_t *keys;   /* (n_context), borrowed: what the tree knows them by; `ids`, except where pictures stand */
-    const struct pn_pictures *pictures; /* borrowed; NULL: none */
     int n_ids, n_past, n_context;
     int32_t pages;           /* where its page tables begin, one per group, each with `table` entries, */
     int table;               /* one per PN_PAGE_TOKENS positions */

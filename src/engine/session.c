@@ -224,7 +224,6 @@ static pantry_status begin_logits(void *user, struct pn_seq_memory *memory, stru
 {
     struct logits_job *job = user;
     pantry_status status = pn_seq_init(&job->seq, memory, "", job->ids, job->session->n_context, err);
-    job->seq.pictures = job->pictures;
     return status ? status : pn_seq_start(&job->seq, 0, err);
 }
 
@@ -232,7 +231,11 @@ static pantry_status run_slice(void *user, struct pn_seq_memory *memory, struct 
 {
     (void)memory;
     struct logits_job *job = user;
-    return pn_step_run_seq(&job->step, &job->seq, job->n, job->n, job->out, err);
+    int past = job->seq.n_past;
+    pantry_status status = pn_step_open_seq(&job->step, &job->seq, job->n, job->n, job->out, err);
+    if (!status && job->pictures)
+        status = pn_pictures_show(job->pictures, &job->step, 0, past, job->n, err);
+    return status ? status : pn_step_close_seq(&job->step, &job->seq, job->n, err);
 }
 
 static pantry_status end_logits(void *user, struct pn_seq_memory *memory, struct pantry_error *err)

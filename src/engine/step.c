@@ -1,8 +1,6 @@
 /* Building steps: see step.h. */
 #include "engine/step.h"
 
-#include "engine/show.h"
-
 #include <stdlib.h>
 #include <string.h>
 
@@ -138,23 +136,33 @@ void pn_step_cut(struct pn_step_builder *step, int n_tokens)
     pn_batch_bind(&step->batch, &step->layout, n);
 }
 
-pantry_status pn_step_run_seq(struct pn_step_builder *step, struct pn_seq *s, int n, int n_outputs, float *logits,
-                              struct pantry_error *err)
+pantry_status pn_step_open_seq(struct pn_step_builder *step, struct pn_seq *s, int n, int n_outputs, float *logits,
+                               struct pantry_error *err)
 {
-    struct pn_runner *runner = s->memory->runner;
     pantry_status status = pn_seq_grow(s, n, err);
     if (status)
         return status;
-    pn_step_begin(step, runner, s->memory->pool);
+    pn_step_begin(step, s->memory->runner, s->memory->pool);
     struct pn_batch_seq seq = pn_seq_batch(s, n);
     int first = pn_step_add(step, &seq, s->ids + s->n_past);
-    if (s->pictures && (status = pn_pictures_show(s->pictures, step, first, s->n_past, n, err)))
-        return status;
     for (int i = n - n_outputs; i < n; i++)
         pn_step_output(step, first + i);
     step->results[0] = logits;
+    return PANTRY_OK;
+}
+
+pantry_status pn_step_close_seq(struct pn_step_builder *step, struct pn_seq *s, int n, struct pantry_error *err)
+{
     pn_step_settle(step);
-    if (!(status = pn_runner_step(runner, PN_RESULT_LOGITS, &step->batch, err)))
+    pantry_status status = pn_runner_step(s->memory->runner, PN_RESULT_LOGITS, &step->batch, err);
+    if (!status)
         pn_seq_advance(s, n);
     return status;
+}
+
+pantry_status pn_step_run_seq(struct pn_step_builder *step, struct pn_seq *s, int n, int n_outputs, float *logits,
+                              struct pantry_error *err)
+{
+    pantry_status status = pn_step_open_seq(step, s, n, n_outputs, logits, err);
+    return status ? status : pn_step_close_seq(step, s, n, err);
 }

@@ -46,4 +46,9 @@ void pn_step_cut(struct pn_step_builder *step, int n_tokens);
 pantry_status pn_step_run_seq(struct pn_step_builder *step, struct pn_seq *seq, int n, int n_outputs, float *logits,
                               struct pantry_error *err);
 
+/* The same in two halves, between which the step can get pictures (show.h): its rows begin at 0. */
+pantry_status pn_step_open_seq(struct pn_step_builder *step, struct pn_seq *seq, int n, int n_outputs, float *logits,
+                               struct pantry_error *err);
+pantry_status pn_step_close_seq(struct pn_step_builder *step, struct pn_seq *seq, int n, struct pantry_error *err);
+
 #endif

@@ -211,6 +211,8 @@ static pantry_status read_prompt(const struct pn_loaded *loaded, const struct pn
     bool pictures = has_pictures(o->context);
     if (!status && pictures && o->continues)
         return pn_fail(err, PANTRY_UNSUPPORTED, "an answer cannot be continued in a conversation with pictures");
+    if (!status && pictures && !pn_answer_sees(loaded))
+        return pn_fail(err, PANTRY_UNSUPPORTED, "messages: this model does not see pictures (image, image_url)");
     if (!status && (pictures || (!p->replay.has_tools && !o->continues && pn_answer_sees(loaded))))
         return see(loaded, p->replay.context, p, err);
     if (!status)

@@ -463,8 +463,7 @@ static pantry_status load(struct pn_models *m, struct entry *e, struct pantry_er
         return status;
     model.adapters = adapters;
     char *projector = pn_carried_projector(&e->loaded.carried, e->loaded.path);
-    model.projector = projector;
-    model.projector_may_fail = true;
+    model.maybe_projector = projector;
     const struct pn_models_options *o = options(m);
     while (o->max_loaded && n_loaded(m) > o->max_loaded && unload_one(m))
         ;

@@ -624,7 +624,7 @@ class Errors(Case):
 
     def test_blocks(self):
         source = {"type": "base64", "media_type": "image/png", "data": "aaaa"}
-        self.refused('messages.0.content.0.type: "image"', [{"type": "image", "source": source}])
+        self.refused("messages: this model does not see pictures", [{"type": "image", "source": source}])
         self.refused('"document"', [{"type": "document", "source": source}])
         self.refused('"server_tool_use"', [{"type": "server_tool_use"}])
         self.refused("messages.0.content.0.type", [{"text": "x"}])

@@ -643,7 +643,7 @@ class Refusals(Case):
             {"type": "text", "text": "x"},
             {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}},
         ]
-        self.chat_refused("messages[0].content[1]", words="image_url", messages=[{"role": "user", "content": image}])
+        self.chat_refused("messages", words="image_url", messages=[{"role": "user", "content": image}])
         call = {"id": "x", "type": "function", "function": {"name": "f"}}
         messages = [{"role": "user", "content": "x"}, {"role": "assistant", "tool_calls": [call]}]
         self.chat_refused("messages[1].tool_calls[0]", VALUE, messages=messages)

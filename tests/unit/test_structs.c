@@ -271,7 +271,7 @@ static void results_of_other_sizes(void **state)
     model_options.reserved = session_options.reserved = 1;
     assert_int_equal(pantry_model_load("no such file", &model_options, &model, &error), PANTRY_UNSUPPORTED);
     assert_int_equal(pantry_session_new(f->model, &session_options, &session, &error), PANTRY_UNSUPPORTED);
-    assert_true(sizeof model_options == offsetof(struct pantry_model_options, adapters) + sizeof(void *));
+    assert_true(sizeof model_options == offsetof(struct pantry_model_options, maybe_projector) + sizeof(void *));
     assert_true(sizeof session_options == offsetof(struct pantry_session_options, reserved) + sizeof(int));
 }
 

@@ -11,7 +11,9 @@ pantry_status pn_image_part_of_url(const char *url, const char *where, json_t **
         return pn_fail(err, PANTRY_INVALID, "%s: a URL of a picture is needed", where);
     if (strncmp(url, scheme, sizeof scheme - 1) != 0)
         return pn_fail(err, PANTRY_UNSUPPORTED,
-                       "%s: pictures are not fetched; send them in a data URL (data:image/png;base64,...)", where);
+                       "%s: the pictures of image_url and input_image are not fetched; send them in a data URL "
+                       "(data:image/png;base64,...)",
+                       where);
     const char *comma = strchr(url, ',');
     size_t n = comma ? (size_t)(comma - url) : 0, tail = sizeof base64 - 1;
     if (n < tail || strncmp(comma - tail, base64, tail) != 0)
