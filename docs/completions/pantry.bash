@@ -14,18 +14,28 @@ _pantry_value() # COMMAND:OPTION: what the option takes
         *:--num-parallel | *:--read-timeout | *:--connections-per-address | *:--models | *:--keep-alive | \
         *:--max-loaded | *:--cache-dir | *:--cache-size | *:--load-timeout | *:--read-folder | *:--interval | *:-i | \
         *:--count | *:--model | *:--scope | *:--prompt | *:-p | *:--name | *:--limit | *:--quantize | *:-q | \
-        *:--tensor-type | *:--output-tensor-type | *:--token-embedding-type | *:--target-bpw | *:--split-max-size | \
-        *:--windows | *:--chip | *:--parallel | bench:--decode | *:--repeats | *:-r | *:--synthetic | *:--dimensions | \
-        *:--top | *:--choice | *:--level | *:-l | *:--slices) echo "text" ;;
-    *:--json-schema | *:--grammar | grammar:--regex | *:--tls-cert | *:--tls-key | *:--file | *:-f | logits:--ids \
-        | *:--imatrix | *:--out | *:-o | *:--merge | *:--save-logits | *:--kl | *:--tasks | template:--template | \
-        parse:--template | *:--questions | *:--context | *:--gbnf | *:--strings) echo "file" ;;
-    run:--device | generate:--device | imatrix:--device | eval:--device | fit:--device | bench:--device | \
-        embed:--device | rank:--device | decide:--device | logits:--device) echo "cpu ref" ;;
+        convert:--output | convert:-o | fuse:-o | *:--to | *:--type | *:--split-max-size | *:--data | \
+        *:--max-seq-length | *:--num-layers | *:--rank | *:--scale | *:--keys | *:--adapter-path | *:--iters | \
+        *:--batch-size | *:--grad-accumulation-steps | *:--learning-rate | *:--end-learning-rate | *:--warmup | \
+        *:--grad-clip | *:--steps-per-eval | *:--val-batches | *:--patience | *:--save-every | fuse:--out | \
+        *:--tensor-type | *:--output-tensor-type | *:--token-embedding-type | *:--target-bpw | *:--windows | *:--chip \
+        | *:--parallel | bench:--decode | *:--repeats | *:-r | *:--synthetic | *:--layers | *:--dimensions | *:--top | \
+        *:--choice | *:--level | *:-l | *:--slices) echo "text" ;;
+    *:--image | *:--json-schema | *:--grammar | grammar:--regex | *:--mmproj | *:--tls-cert | *:--tls-key | \
+        *:--file | *:-f | logits:--ids | synth:--output | imatrix:-o | synth:-o | embed:-o | logits:-o | *:--valid | \
+        *:--resume-adapter-file | imatrix:--out | embed:--out | logits:--out | *:--imatrix | *:--merge | \
+        *:--save-logits | *:--kl | *:--tasks | template:--template | parse:--template | *:--questions | *:--context | \
+        *:--gbnf | *:--strings) echo "file" ;;
+    run:--device | generate:--device | tune:--device | imatrix:--device | eval:--device | fit:--device | \
+        bench:--device | embed:--device | rank:--device | decide:--device | logits:--device) echo "cpu ref" ;;
     *:--rope-scaling) echo "none linear ntk yarn" ;;
     *:--kv-type) echo "f16 q8_0 f32" ;;
     *:--manager) echo "systemd launchd" ;;
     *:--socket-mode) echo "0600 0660 0666" ;;
+    *:--order) echo "random given" ;;
+    *:--fine-tune-type) echo "lora dora full" ;;
+    *:--optimizer) echo "adam adamw sgd muon" ;;
+    *:--schedule) echo "constant cosine linear" ;;
     *:--pooling) echo "auto mean cls last none" ;;
     *:--tool-choice) echo "auto required none" ;;
     *:--whitespace) echo "flexible compact indented" ;;
@@ -35,7 +45,7 @@ _pantry_value() # COMMAND:OPTION: what the option takes
 _pantry_options() # COMMAND
 {
     case $1 in
-    run) echo "--system --nowordwrap --nothink --verbose --local --help --max-tokens --temp --top-k --top-p --min-p --repeat-penalty --frequency-penalty --presence-penalty --repeat-last-n --dynatemp-range --dynatemp-exp --typical-p --top-n-sigma --xtc-probability --xtc-threshold --dry-multiplier --dry-base --dry-allowed-length --dry-penalty-last-n --dry-sequence-breaker --mirostat --mirostat-tau --mirostat-eta --adaptive-target --adaptive-decay --samplers --ban --json-schema --grammar --regex --think-budget --think-message --seed --stop --device --threads --isa --memory --adapter --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
+    run) echo "--system --image --nowordwrap --nothink --verbose --local --help --max-tokens --temp --top-k --top-p --min-p --repeat-penalty --frequency-penalty --presence-penalty --repeat-last-n --dynatemp-range --dynatemp-exp --typical-p --top-n-sigma --xtc-probability --xtc-threshold --dry-multiplier --dry-base --dry-allowed-length --dry-penalty-last-n --dry-sequence-breaker --mirostat --mirostat-tau --mirostat-eta --adaptive-target --adaptive-decay --samplers --ban --json-schema --grammar --regex --think-budget --think-message --seed --stop --device --threads --isa --memory --mmproj --adapter --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
     serve) echo "--install --uninstall --system --print --manager --help --host --port --socket-mode --public --origin --registry --tls-cert --tls-key --max-requests --num-parallel --read-timeout --connections-per-address --models --keep-alive --no-foreign --max-loaded --cache-dir --cache-size --load-timeout --ctx --kv-type --device --threads --isa --memory --no-sandbox --read-folder --quiet --debug" ;;
     ps | check | help | version) echo "--json --help" ;;
     top) echo "--interval --once --count --json --prometheus --cores --no-service --help" ;;
@@ -43,7 +53,7 @@ _pantry_options() # COMMAND
     launch) echo "--model --print --help" ;;
     config) echo "--json --help --host --port --socket-mode --public --origin --registry --tls-cert --tls-key --max-requests --num-parallel --read-timeout --connections-per-address --models --keep-alive --no-foreign --max-loaded --cache-dir --cache-size --load-timeout --ctx --kv-type --device --threads --isa --memory --no-sandbox --read-folder --quiet --debug" ;;
     key) echo "--scope --json --help" ;;
-    generate) echo "--prompt --file --system --raw --ids --json --verbose --help --max-tokens --temp --top-k --top-p --min-p --repeat-penalty --frequency-penalty --presence-penalty --repeat-last-n --dynatemp-range --dynatemp-exp --typical-p --top-n-sigma --xtc-probability --xtc-threshold --dry-multiplier --dry-base --dry-allowed-length --dry-penalty-last-n --dry-sequence-breaker --mirostat --mirostat-tau --mirostat-eta --adaptive-target --adaptive-decay --samplers --ban --json-schema --grammar --regex --think-budget --think-message --seed --stop --device --threads --isa --memory --adapter --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
+    generate) echo "--prompt --file --system --raw --ids --json --verbose --help --max-tokens --temp --top-k --top-p --min-p --repeat-penalty --frequency-penalty --presence-penalty --repeat-last-n --dynatemp-range --dynatemp-exp --typical-p --top-n-sigma --xtc-probability --xtc-threshold --dry-multiplier --dry-base --dry-allowed-length --dry-penalty-last-n --dry-sequence-breaker --mirostat --mirostat-tau --mirostat-eta --adaptive-target --adaptive-decay --samplers --ban --json-schema --grammar --regex --think-budget --think-message --seed --stop --device --threads --isa --memory --mmproj --adapter --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
     list) echo "--names --json --help" ;;
     pull) echo "--insecure --name --json --help" ;;
     push) echo "--insecure --json --help" ;;
@@ -52,28 +62,32 @@ _pantry_options() # COMMAND
     create) echo "--file --quantize --quiet --help" ;;
     prune) echo "--cache --help" ;;
     doctor) echo "--store --machine --quick --fix --json --help" ;;
+    convert) echo "--output --to --type --split-max-size --threads --verbose --json --help" ;;
+    tune) echo "--train --data --valid --mask-prompt --max-seq-length --order --seed --help --fine-tune-type --num-layers --rank --scale --keys --adapter-path --resume-adapter-file --resume --iters --batch-size --grad-accumulation-steps --optimizer --learning-rate --schedule --end-learning-rate --warmup --grad-clip --steps-per-eval --val-batches --patience --save-every --json --device --threads --isa" ;;
+    fuse) echo "--adapter --out --help" ;;
     quantize) echo "--imatrix --tensor-type --output-tensor-type --token-embedding-type --pure --target-bpw --keep-split --split-max-size --threads --dry-run --verbose --json --help" ;;
-    imatrix) echo "--file --out --merge --ctx --windows --process-output --help --device --threads --isa --memory --adapter" ;;
-    eval) echo "--file --save-logits --kl --tasks --ctx --windows --json --help --device --threads --isa --memory --adapter" ;;
+    imatrix) echo "--file --out --merge --ctx --windows --process-output --help --device --threads --isa --memory --mmproj --adapter" ;;
+    eval) echo "--file --save-logits --kl --tasks --ctx --windows --json --help --device --threads --isa --memory --mmproj --adapter" ;;
     show) echo "--modelfile --parameters --template --system --license --tensors --metadata --json --help" ;;
-    fit) echo "--chip --tiers --parallel --explain --measure --json --help --device --threads --isa --memory --adapter --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
-    bench) echo "--prompt --decode --repeats --synthetic --json --help --device --threads --isa --memory --adapter --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
-    embed) echo "--file --json --out --pooling --dimensions --no-normalize --max-tokens --truncate --plain-text --ids --help --device --threads --isa --memory --adapter" ;;
-    rank) echo "--file --json --top --max-tokens --truncate --plain-text --help --device --threads --isa --memory --adapter" ;;
-    decide) echo "--choice --level --questions --file --json --help --device --threads --isa --memory --adapter" ;;
-    tokenize) echo "--file --bos --special --decode --json --help" ;;
+    fit) echo "--chip --tiers --parallel --explain --measure --json --help --device --threads --isa --memory --mmproj --adapter --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
+    bench) echo "--prompt --decode --repeats --synthetic --json --help --device --threads --isa --memory --mmproj --adapter --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
+    synth) echo "--output --layers --help" ;;
+    embed) echo "--file --json --out --pooling --dimensions --no-normalize --max-tokens --truncate --plain-text --ids --help --device --threads --isa --memory --mmproj --adapter" ;;
+    rank) echo "--file --json --top --max-tokens --truncate --plain-text --help --device --threads --isa --memory --mmproj --adapter" ;;
+    decide) echo "--choice --level --questions --file --json --help --device --threads --isa --memory --mmproj --adapter" ;;
+    tokenize) echo "--file --context --image --bos --special --decode --json --help" ;;
     template) echo "--template --context --help" ;;
     parse) echo "--template --context --help --reasoning-in-content --tool-choice --json" ;;
     grammar) echo "--json-schema --gbnf --regex --any-json --strings --whitespace --closed --dot --help" ;;
-    logits) echo "--ids --out --slices --help --device --threads --isa --memory --adapter --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
+    logits) echo "--ids --context --image --out --slices --help --device --threads --isa --memory --mmproj --adapter --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
     esac
 }
 
 _pantry_argument() # COMMAND: its first argument, with "..." if the others are of the same kind
 {
     case $1 in
-    run | generate | imatrix | eval | show | fit | bench | embed | rank | decide | tokenize | template | parse | \
-        logits) echo "model" ;;
+    run | generate | tune | fuse | imatrix | eval | show | fit | bench | embed | rank | decide | tokenize | \
+        template | parse | logits) echo "model" ;;
     import) echo "file..." ;;
     check) echo "model..." ;;
     help) echo "command" ;;
@@ -102,7 +116,7 @@ _pantry()
         option=${current%%=*} current=${current#*=}
     fi
     if [ -z "$command" ]; then
-        choices="run serve ps top stop launch config key generate list pull push search import create cp rm prune doctor quantize imatrix eval show fit bench embed rank decide tokenize template parse grammar logits check help version"
+        choices="run serve ps top stop launch config key generate list pull push search import create cp rm prune doctor convert tune fuse quantize imatrix eval show fit bench synth embed rank decide tokenize template parse grammar logits check help version"
     elif [ -n "$option" ]; then
         kind=$(_pantry_value "$command:$option")
         case $kind in
@@ -117,7 +131,7 @@ _pantry()
         if [ "$n" -gt 0 ] && [[ $kind != *... ]]; then return; fi
         case $kind in
         model*) choices=$("$program" list --names 2>/dev/null) ;;
-        command) choices="run serve ps top stop launch config key generate list pull push search import create cp rm prune doctor quantize imatrix eval show fit bench embed rank decide tokenize template parse grammar logits check help version" ;;
+        command) choices="run serve ps top stop launch config key generate list pull push search import create cp rm prune doctor convert tune fuse quantize imatrix eval show fit bench synth embed rank decide tokenize template parse grammar logits check help version" ;;
         *) return ;;
         esac
         if [ -z "$(compgen -W "$choices" -- "$current")" ]; then return; fi

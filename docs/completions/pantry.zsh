@@ -30,6 +30,9 @@ _pantry_commands()
         'rm:remove models from the store'
         'prune:remove files of the store that no model uses'
         'doctor:examine the machine and the model store, and say what mends them'
+        'convert:write a model in another format: GGUF, MLX, Hugging Face'
+        'tune:fine-tune a model on examples'
+        'fuse:make an adapter a part of a model'
         'quantize:write a model file with other storage types'
         'imatrix:measure which values of a model matter, for quantize'
         'eval:measure a model'\''s quality: perplexity, divergence, tasks'
@@ -323,6 +326,60 @@ _pantry()
             '--fix[do what is safe: nothing of a model is removed]' \
             '--json[print one JSON value]' \
             '(-h --help)'{-h,--help}'[print this text]' ;;
+    convert)
+        _arguments -s -S : \
+            '(-o --output)'{-o+,--output=}'[the GGUF file or the directory to write]:PATH: ' \
+            '--to=[gguf, mlx or hf; default: gguf if PATH ends in .gguf, else mlx]:FORMAT: ' \
+            '--type=[storage type of the matrices: f16, bf16, f32, q8_0, q4_k_m ...; for mlx affine4-g64 ...]:TYPE: ' \
+            '--split-max-size=[write shards of at most this size]:SIZE: ' \
+            '(-t --threads)'{-t+,--threads=}'[threads that convert; default: one per physical core]:N: ' \
+            '(-v --verbose)'{-v,--verbose}'[show every tensor]' \
+            '--json[print the result as JSON]' \
+            '(-h --help)'{-h,--help}'[print this text]' ;;
+    tune)
+        _arguments -s -S : \
+            '--train[train (the only thing that this command does)]' \
+            '--data=[a file of JSON Lines, or a folder with train.jsonl and valid.jsonl]:PATH: ' \
+            '--valid=[rows to measure the loss on; default: valid.jsonl beside the data]:FILE:_files' \
+            '--mask-prompt[learn only the last message of each row, not what it answers]' \
+            '--max-seq-length=[tokens of a row; longer rows are cut]:N: ' \
+            '--order=[order of the rows: random, or as given]:HOW:(random given)' \
+            '--seed=[seed of the random order and of a new adapter]:N: ' \
+            '(-h --help)'{-h,--help}'[print this text]' \
+            '--fine-tune-type=[what to train: lora, dora, or full: all weights of the blocks]:TYPE:(lora dora full)' \
+            '--num-layers=[how many of the last blocks to train; -1: all]:N: ' \
+            '--rank=[rank of a new adapter]:N: ' \
+            '--scale=[factor of a new adapter'\''s change]:X: ' \
+            '--keys=[layers of a block that a new adapter changes; default: all]:NAME,NAME...: ' \
+            '--adapter-path=[where the adapter goes; default: adapters]:FOLDER: ' \
+            '--resume-adapter-file=[the adapter to begin with]:FILE:_files' \
+            '--resume[go on where an interrupted run last saved]' \
+            '--iters=[iterations; each reads one batch]:N: ' \
+            '--batch-size=[rows of a batch]:N: ' \
+            '--grad-accumulation-steps=[batches per update]:N: ' \
+            '--optimizer=[how weights follow from gradients]:NAME:(adam adamw sgd muon)' \
+            '--learning-rate=[step of an update]:X: ' \
+            '--schedule=[how the learning rate falls]:NAME:(constant cosine linear)' \
+            '--end-learning-rate=[where it falls to]:X: ' \
+            '--warmup=[updates until the learning rate is reached]:N: ' \
+            '--grad-clip=[most length of a gradient; 0: any]:X: ' \
+            '--steps-per-eval=[iterations between validations; 0: at the end]:N: ' \
+            '--val-batches=[batches of a validation; 0: all]:N: ' \
+            '--patience=[end after that many validations without a better loss; 0: never]:N: ' \
+            '--save-every=[iterations between saves; 0: at the end]:N: ' \
+            '--json[print one JSON value per event on standard output]' \
+            '--device=[where to compute: cpu, or ref, the slow and plain reference]:NAME:(cpu ref)' \
+            '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
+            '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
+            '1:model:_pantry_models' \
+            '*:text:_files' ;;
+    fuse)
+        _arguments -s -S : \
+            '--adapter=[the adapter: a folder of mlx_lm or PEFT]:FOLDER: ' \
+            '(-o --out)'{-o+,--out=}'[the folder to write]:FOLDER: ' \
+            '(-h --help)'{-h,--help}'[print this text]' \
+            '1:model:_pantry_models' \
+            '*:text:_files' ;;
     quantize)
         _arguments -s -S : \
             '--imatrix=[importances of the values, from `pantry imatrix` or llama.cpp]:FILE:_files' \
