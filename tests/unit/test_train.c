@@ -32,7 +32,7 @@ static struct pn_train_text text_new(bool mask)
     struct pantry_error err = {0};
     struct pn_tokenizer *t;
     struct pn_template *template = NULL;
-    if (pn_tokenizer_from_json(words, sizeof words - 1, &(struct pn_token_names){.eos = "<e>"}, &t, &err) ||
+    if (pn_tokenizer_from_json(words, sizeof words - 1, &(struct pn_token_names){.eos = "<e>"}, NULL, &t, &err) ||
         pn_template_parse(turns, sizeof turns - 1, &template, &err))
         fail_msg("%s", err.text);
     return (struct pn_train_text){t, template, mask};
@@ -261,7 +261,7 @@ static void rows_equal_references(void **state)
         struct pn_template *template = NULL;
         struct pn_buf source = {0};
         snprintf(path, sizeof path, "%s/lora/models/%s", root, sets[s].model);
-        if (pn_tokenizer_from_hf(path, &tokenizer, &source, &err) ||
+        if (pn_tokenizer_from_hf(path, NULL, &tokenizer, &source, &err) ||
             pn_template_parse(source.data, source.len, &template, &err))
             fail_msg("%s", err.text);
         how.tokenizer = tokenizer;
