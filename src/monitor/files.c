@@ -144,9 +144,11 @@ int pn_list_folder(const char *root, const char *path, const char *prefix, char 
     char full[PN_PATH];
     int n = 0;
     DIR *folder = make_path(root, path, full) ? NULL : opendir(full);
-    for (struct dirent *e; folder && n < most && (e = readdir(folder));)
-        if (strncmp(e->d_name, prefix, strlen(prefix)) == 0 && e->d_name[0] != '.' && strlen(e->d_name) < PN_ENTRY)
-            snprintf(out[n++], PN_ENTRY, "%s", e->d_name);
+    for (struct dirent *e; folder && n < most && (e = readdir(folder));) {
+        size_t len = strlen(e->d_name);
+        if (strncmp(e->d_name, prefix, strlen(prefix)) == 0 && e->d_name[0] != '.' && len < PN_ENTRY)
+            memcpy(out[n++], e->d_name, len + 1);
+    }
     if (folder)
         closedir(folder);
     qsort(out, (size_t)n, sizeof *out, by_number);
