@@ -132,6 +132,15 @@ static pantry_status make_config(struct tune *t, const char *folder, struct pant
         return pn_fail(err, PANTRY_NOT_FOUND, "%s: adapter_config.json is missing beside the adapter", folder);
     if (status)
         return status;
+    const json_t *mlx = json_object_get(config, "lora_parameters");
+    const json_t *dropout = json_object_get(mlx ? mlx : config, mlx ? "dropout" : "lora_dropout");
+    if (json_is_number(dropout) && json_number_value(dropout) != 0) {
+        status = pn_fail(err, PANTRY_UNSUPPORTED,
+                         "%s: adapter_config.json has a dropout of %g, which is not supported (allowed: 0)", folder,
+                         json_number_value(dropout));
+        json_decref(config);
+        return status;
+    }
     json_object_set_new(config, "fine_tune_type", json_string(t->o.kind));
     t->config = json_dumps(config, JSON_INDENT(4));
     json_decref(config);

@@ -126,6 +126,17 @@ class Errors(unittest.TestCase):
 
 
 class Resuming(unittest.TestCase):
+    def test_dropout(self):
+        tune("first", *COURSE, "--iters", "1")
+        config = path("first/adapter_config.json")
+        with open(config) as f:
+            said = json.load(f)
+        said["lora_parameters"]["dropout"] = 0.1
+        write("first/adapter_config.json", json.dumps(said))
+        first = path("first/adapters.safetensors")
+        error = tune("second", *COURSE, "--resume-adapter-file", first, status=1)
+        self.assertIn("adapter_config.json has a dropout of 0.1, which is not supported (allowed: 0)", error)
+
     def test_other_options(self):
         tune("other", *COURSE)
         error = tune("other", *COURSE, "--resume", "--learning-rate", "0.02", status=1)
