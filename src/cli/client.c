@@ -292,8 +292,7 @@ pantry_status pn_client_text(const struct pn_client *client, const char *path, l
                              const pantry_cancel *cancel, char **text, long *http_status, struct pantry_error *err)
 {
     const struct pn_call call = {.method = "GET", .path = path, .cancel = cancel};
-    struct transfer t = {
-        .client = client, .call = &call, .milliseconds = milliseconds, .whole = {.limit = MAX_REPLY}};
+    struct transfer t = {.client = client, .call = &call, .milliseconds = milliseconds, .whole = {.limit = MAX_REPLY}};
     CURLcode code = CURLE_OK;
     *text = NULL;
     pantry_status status = transfer(&t, &code, err);

@@ -66,7 +66,11 @@ class Failed(Exception):
 
 def logits(model, folder, peer=None):
     out = folder / "logits.f32"
-    problem = run(sys.executable, "-c", peer, model, IDS, out) if peer else run(PANTRY, "logits", model, "--ids", IDS, "-o", out)
+    problem = (
+        run(sys.executable, "-c", peer, model, IDS, out)
+        if peer
+        else run(PANTRY, "logits", model, "--ids", IDS, "-o", out)
+    )
     if problem:
         raise Failed(problem)
     return np.fromfile(out, np.float32).astype(float)
@@ -109,7 +113,10 @@ def main():
             try:
                 for name, error, bound in compare(source, pathlib.Path(folder), has_llama, has_mlx):
                     failed += not error < bound
-                    print(f"{source.name:28} {name:10} {error:.2e}{'' if error < bound else '  ABOVE ' + str(bound)}", flush=True)
+                    print(
+                        f"{source.name:28} {name:10} {error:.2e}{'' if error < bound else '  ABOVE ' + str(bound)}",
+                        flush=True,
+                    )
             except Failed as problem:
                 failed += 1
                 print(f"{source.name:28} FAILED {problem}", flush=True)

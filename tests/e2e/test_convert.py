@@ -119,7 +119,9 @@ class Formats(unittest.TestCase):
 class Synth(unittest.TestCase):
     def test_shapes(self):
         self.assertIn("unknown synthetic model", pantry("synth", "abacus:q4_0", "-o", path("y.gguf"), status=1))
-        self.assertIn("allowed 1..30", pantry("synth", "smollm2-135m:q4_0", "-o", path("y.gguf"), "--layers", "31", status=1))
+        self.assertIn(
+            "allowed 1..30", pantry("synth", "smollm2-135m:q4_0", "-o", path("y.gguf"), "--layers", "31", status=1)
+        )
         self.assertEqual(pantry("check", MODEL).strip().rsplit(" ", 1)[-1], "ok")
         self.assertFalse(os.path.exists(path("y.gguf")))
 

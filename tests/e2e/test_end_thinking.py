@@ -101,7 +101,9 @@ class Names(unittest.TestCase):
         del body["temperature"]
         status, _, reply = self.ask_while("/api/chat", body, lambda: until_found("mine"), {"X-Request-Id": "mine"})
         self.assertEqual((status, reply["message"]["content"]), (200, ANSWER))
-        status, _, reply = self.ask_while("/v1/chat/completions", ASK, lambda: until_found("m2"), {"X-Request-Id": "m2"})
+        status, _, reply = self.ask_while(
+            "/v1/chat/completions", ASK, lambda: until_found("m2"), {"X-Request-Id": "m2"}
+        )
         self.assertEqual((status, reply["choices"][0]["message"]["content"]), (200, ANSWER))
 
     def test_closing_text(self):
@@ -111,7 +113,9 @@ class Names(unittest.TestCase):
 
     def test_answers_that_are_not_there(self):
         self.assertEqual(end_thinking("nobody")[0], 404)
-        status, _, reply = self.ask_while("/v1/chat/completions", ASK, lambda: until_found("m4"), {"X-Request-Id": "m4"})
+        status, _, reply = self.ask_while(
+            "/v1/chat/completions", ASK, lambda: until_found("m4"), {"X-Request-Id": "m4"}
+        )
         self.assertEqual(status, 200)
         self.assertEqual(end_thinking("m4")[0], 404)  # it has ended
         self.assertEqual(end_thinking(reply["id"])[0], 404)

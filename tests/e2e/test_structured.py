@@ -297,9 +297,7 @@ class FormOrCalls(Case):
 
     def test_the_other_apis(self):
         kinds = {"ollama": set(), "anthropic": set(), "responses": set()}
-        anthropic_tools = [
-            {"name": t["function"]["name"], "input_schema": t["function"]["parameters"]} for t in TOOLS
-        ]
+        anthropic_tools = [{"name": t["function"]["name"], "input_schema": t["function"]["parameters"]} for t in TOOLS]
         for seed in range(16):
             options = {**WILD, "seed": seed, "num_predict": 900}
             reply = self.post(
@@ -341,7 +339,11 @@ class Dialects(unittest.TestCase):
 
     # the name, what makes templates of the dialect, and control tokens
     DIALECTS = [
-        ("harmony", "<|channel|><|message|>", "<|channel|> <|message|> <|start|> <|end|> <|constrain|> <|return|> <|call|>".split()),
+        (
+            "harmony",
+            "<|channel|><|message|>",
+            "<|channel|> <|message|> <|start|> <|end|> <|constrain|> <|return|> <|call|>".split(),
+        ),
         ("gemma4", "<|tool_call>call:", ["<|tool_call>", "<tool_call|>", '<|"|>', "<|channel>", "<channel|>"]),
         ("muse", "<atem:function_calls>", ["<|start|>", "<|message|>", "<|eom|>"]),
         ("lfm2", "<|tool_call_start|>", ["<|tool_call_start|>", "<|tool_call_end|>"]),

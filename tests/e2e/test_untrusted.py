@@ -110,7 +110,9 @@ def parentheses(n):
 
 def chain(step, n=5000):
     """Rules that lead from one to the next."""
-    return "\n".join(["root ::= r0", *(f"r{i} ::= " + step.replace("{}", str(i + 1)) for i in range(n)), f'r{n} ::= "z"'])
+    return "\n".join(
+        ["root ::= r0", *(f"r{i} ::= " + step.replace("{}", str(i + 1)) for i in range(n)), f'r{n} ::= "z"']
+    )
 
 
 def deep(n):
@@ -121,7 +123,7 @@ def deep(n):
 
 
 class Grammars(Case):
-    CHAINS = ['r{}', '"a" r{} | "b"', 'r{} "a" | r{}', 'r{} r{}', '(r{} | "x")*', '"a"? r{}']
+    CHAINS = ["r{}", '"a" r{} | "b"', 'r{} "a" | r{}', "r{} r{}", '(r{} | "x")*', '"a"? r{}']
 
     def ask(self, **fields):
         return SERVICE.request("POST", "/v1/completions", {"model": NAME, "prompt": "x", "max_tokens": 4, **fields})
@@ -141,7 +143,12 @@ class Grammars(Case):
 
     def test_empty_loops_end(self):
         """19"""
-        for grammar in ('root ::= ("a"*)*', 'root ::= (("a"*)*)*', 'root ::= ("a"? | ""*)+', 'root ::= x*\nx ::= x* | ""'):
+        for grammar in (
+            'root ::= ("a"*)*',
+            'root ::= (("a"*)*)*',
+            'root ::= ("a"? | ""*)+',
+            'root ::= x*\nx ::= x* | ""',
+        ):
             status, _, reply = self.ask(grammar=grammar)
             self.assertEqual(status, 200, (grammar, reply))
             self.assertEqual(set(reply["choices"][0]["text"]) - {"a"}, set(), grammar)
@@ -151,7 +158,10 @@ class Grammars(Case):
         forms = [
             (deep(400), "deep"),
             ({"type": "string", "pattern": "(" * 400 + "a" + ")" * 400}, "pattern"),
-            *(({"type": "string", "pattern": p}, "pattern") for p in ("(", "[a", "a{2,1}", "*a", "\\", "(?<n>a", "a**")),
+            *(
+                ({"type": "string", "pattern": p}, "pattern")
+                for p in ("(", "[a", "a{2,1}", "*a", "\\", "(?<n>a", "a**")
+            ),
         ]
         for schema, names in forms:
             whole = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}

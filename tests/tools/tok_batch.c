@@ -37,8 +37,8 @@ static pantry_status load(const char *path, struct pn_weights **w, struct pn_tok
         return pn_tokenizer_from_hf(path, NULL, t, NULL, err);
     pantry_status status = pn_file_read(path, (size_t)1 << 30, &data, &len, err);
     if (!status)
-        status =
-            json ? pn_tokenizer_from_json(data, len, NULL, NULL, t, err) : pn_tokenizer_from_sentencepiece(data, len, NULL, t, err);
+        status = json ? pn_tokenizer_from_json(data, len, NULL, NULL, t, err)
+                      : pn_tokenizer_from_sentencepiece(data, len, NULL, t, err);
     free(data);
     return status;
 }

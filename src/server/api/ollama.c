@@ -552,10 +552,10 @@ static pantry_status read_call(struct call *c, struct pantry_error *err)
                                           "format",
                                           "lora",
                                           NULL};
-    static const char *const of_generate[] = {"model",   "images",  "prompt",       "suffix",     "system",  "raw",
-                                              "stream",  "think",        "keep_alive", "options", "logprobs",
-                                              "figures", "top_logprobs", "truncate",   "shift",   "_debug_render_only",
-                                              "format",  "lora",         NULL};
+    static const char *const of_generate[] = {
+        "model",      "images",  "prompt",   "suffix",  "system",       "raw",      "stream", "think",
+        "keep_alive", "options", "logprobs", "figures", "top_logprobs", "truncate", "shift",  "_debug_render_only",
+        "format",     "lora",    NULL};
     const char *prompt = NULL;
     json_t *messages = NULL;
     json_t *options = NULL, *keep = json_object_get(c->body, "keep_alive");

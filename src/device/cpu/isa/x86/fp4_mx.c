@@ -15,8 +15,8 @@ PN_INLINE void unit_scales(unit_place p, int n, struct unit_scales *u)
     memcpy(e, p.scales + p.block, (size_t)n);
     __m256i v = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)e));
     /* 0 is subnormal, 255 not a number: both have this bit below the exponent */
-    __m256i ends = _mm256_or_si256(_mm256_cmpeq_epi32(v, _mm256_setzero_si256()),
-                                   _mm256_cmpeq_epi32(v, _mm256_set1_epi32(255)));
+    __m256i ends =
+        _mm256_or_si256(_mm256_cmpeq_epi32(v, _mm256_setzero_si256()), _mm256_cmpeq_epi32(v, _mm256_set1_epi32(255)));
     v = _mm256_or_si256(_mm256_slli_epi32(v, 23), _mm256_and_si256(ends, _mm256_set1_epi32(0x00400000)));
     u->s = _mm256_mul_ps(_mm256_castsi256_ps(v), _mm256_set1_ps(0.5f));
     u->m = _mm256_mul_ps(u->s, _mm256_set1_ps(-12));
