@@ -57,7 +57,7 @@ static pantry_status check_nodes(const struct pn_planner *p, const struct pn_pla
             continue;
         if (n->op == PN_OP_INPUT && p->plan->slots[a].input < 0)
             return pn_fail(err, PANTRY_INTERNAL, "the plan needs the input \"%s\", which is not given", n->input.name);
-        if (n->rows != PN_ROWS_NONE && spec->max_rows[n->rows] < 1)
+        if (n->rows != PN_ROWS_NONE && n->rows != PN_ROWS_ONE && spec->max_rows[n->rows] < 1)
             return pn_fail(err, PANTRY_INTERNAL, "the plan has an array of %s, but allows none", pn_rows_name(n->rows));
         if (spec->can && !pn_is_ready(p, a) && n->op != PN_OP_VIEW && !spec->can(spec->device, p->g, n))
             return pn_fail(err, PANTRY_UNSUPPORTED, "%s: operation %s is not supported", spec->device_name,
@@ -106,6 +106,7 @@ pantry_status pn_plan_new(const struct pn_graph *g, const struct pn_plan_spec *s
     plan->fused = spec->fuse;
     plan->max_pages = spec->max_pages;
     memcpy(plan->max_rows, spec->max_rows, sizeof plan->max_rows);
+    plan->max_rows[PN_ROWS_ONE] = 1;
     struct pn_planner p = {.g = g, .plan = plan};
     if (!allocate(&p, spec->n_results))
         status = pn_no_memory(err, "a plan");

@@ -136,8 +136,7 @@ static pantry_status compile(struct pn_trainer *t, struct program *p, const pn_a
                                 .max_rows = {[PN_ROWS_TOKENS] = max_tokens,
                                              [PN_ROWS_OUTPUTS] = max_tokens,
                                              [PN_ROWS_HIDDEN] = 1,
-                                             [PN_ROWS_SEQS] = max_rows,
-                                             [PN_ROWS_ONE] = 1}};
+                                             [PN_ROWS_SEQS] = max_rows}};
     pantry_status status = pn_device_plan(t->device, &t->model->graph, spec, &p->plan, err);
     if (!status)
         status = t->device->class->compile(t->device, p->plan, &p->program, err);

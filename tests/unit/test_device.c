@@ -105,9 +105,10 @@ static bool has(const char *isa)
 static void limits_instruction_sets(void **state)
 {
     (void)state;
-    static const pn_type fast[] = {PN_TYPE_Q4_0,   PN_TYPE_Q4_1,   PN_TYPE_Q5_0, PN_TYPE_Q5_1, PN_TYPE_Q8_0,
-                                   PN_TYPE_Q2_K,   PN_TYPE_Q3_K,   PN_TYPE_Q4_K, PN_TYPE_Q5_K, PN_TYPE_Q6_K,
-                                   PN_TYPE_IQ4_NL, PN_TYPE_IQ4_XS, PN_TYPE_MXFP4};
+    static const pn_type fast[] = {PN_TYPE_Q4_0,    PN_TYPE_Q4_1,    PN_TYPE_Q5_0,    PN_TYPE_Q5_1,    PN_TYPE_Q8_0,
+                                   PN_TYPE_Q2_K,    PN_TYPE_Q3_K,    PN_TYPE_Q4_K,    PN_TYPE_Q5_K,    PN_TYPE_Q6_K,
+                                   PN_TYPE_IQ4_NL,  PN_TYPE_IQ4_XS,  PN_TYPE_MXFP4,   PN_TYPE_AFFINE2, PN_TYPE_AFFINE3,
+                                   PN_TYPE_AFFINE4, PN_TYPE_AFFINE5, PN_TYPE_AFFINE6, PN_TYPE_AFFINE8, PN_TYPE_FP4_MX};
     struct pn_cpu_kernels best, k;
     assert_true(pn_cpu_kernels_select(&best, NULL));
     assert_string_equal(pn_cpu_isas[0].name, "generic");

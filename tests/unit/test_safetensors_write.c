@@ -129,10 +129,12 @@ static void splits(void **state)
     for (int i = 1; i <= 3; i++) { /* 60; 2, 0, 3; 16, 0 bytes */
         snprintf(shard, sizeof shard, "%.*s-0000%d-of-00003.safetensors", (int)(strlen(path) - 12), path, i);
         n += check_file(shard);
+        unlink(shard);
     }
     assert_int_equal(n, TENSORS);
     snprintf(index, sizeof index, "%s.index.json", path);
     json_t *read = json_load_file(index, JSON_REJECT_DUPLICATES, NULL);
+    unlink(index);
     assert_non_null(read);
     const json_t *where = json_object_get(read, "weight_map");
     assert_int_equal(json_object_size(where), TENSORS);

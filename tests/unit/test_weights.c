@@ -146,7 +146,16 @@ static void check_products(struct op_run *o, const struct pn_weight *w, const fl
     float *got = allocate(n), *want = allocate(n);
     op_run_on(o, y, &d, 2, got, NULL);
     op_run_on(o, z, &d, 2, want, NULL);
-    assert_memory_equal(got, want, n);
+    if (strcmp(device, "ref") == 0) {
+        assert_memory_equal(got, want, n);
+    } else { /* multiplies integers, with activations of 15 bits */
+        double error = 0, power = 0;
+        for (size_t i = 0; i < n / sizeof *got; i++) {
+            error += ((double)got[i] - (double)want[i]) * ((double)got[i] - (double)want[i]);
+            power += (double)want[i] * (double)want[i];
+        }
+        assert_true(error <= 1e-7 * power);
+    }
     free(got);
     free(want);
 }
