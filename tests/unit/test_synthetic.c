@@ -207,9 +207,9 @@ static void files_have_a_tokenizer(void **state)
     static const char text[] = "The quick brown fox, 42\xc3\xa4\n";
     struct pantry_error error;
     pantry_model *model;
-    int32_t *ids;
-    size_t n, len;
-    char *again;
+    int32_t *ids = NULL;
+    size_t n = 0, len = 0;
+    char *again = NULL;
     const char *paths[] = {gw_temp("synth.gguf"), gw_temp("synth2.gguf")};
     char *bytes[2];
     size_t sizes[2];
