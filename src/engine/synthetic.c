@@ -5,6 +5,7 @@
  * measurement applies to real files. Random values for a few rows are repeated: speed does not depend on values, and
  * every byte still has its own address. */
 #define _POSIX_C_SOURCE 200809L
+#define _DARWIN_C_SOURCE 1
 #include "engine/handle.h"
 
 #include "base/alloc.h"
