@@ -4,7 +4,7 @@
  * The first two write a temporary GGUF file (unlinked as soon as it is mapped) and load it like any other, so a
  * measurement applies to real files. Random values for a few rows are repeated: speed does not depend on values, and
  * every byte still has its own address. */
-#define _POSIX_C_SOURCE 200809L
+#define _POSIX_C_SOURCE  200809L
 #define _DARWIN_C_SOURCE 1
 #include "engine/handle.h"
 

@@ -114,7 +114,7 @@ static pantry_status add_adapter(const struct pn_adapter_list *list, char *part,
     bool known;
     pantry_status status = add_named(list, part, 1, &known, out, err);
     if (!known && colon && read_scale(colon + 1, &scale)) {
-        if (fabsf(scale) > MAX_SCALE)
+        if (fabsf(scale) > (float)MAX_SCALE)
             return pn_fail(err, PANTRY_INVALID, "+%.100s: the scale must be between -%d and %d", part, MAX_SCALE,
                            MAX_SCALE);
         *colon = '\0';

@@ -313,7 +313,7 @@ class OpenAI(Case):
         refused("questions[0].choices: wrong size (found 1", questions=[{**choice, "choices": [{"value": "a"}]}])
         refused("value is required", questions=[{**choice, "choices": [{"value": 1}, {"value": "a"}]}])
         image = {"type": "input_image", "image_url": "data:,"}
-        refused("input_image", input=[{"role": "user", "content": [image]}])
+        refused("input[0].content[0]", input=[{"role": "user", "content": [image]}])
 
 
 class Command(Case):

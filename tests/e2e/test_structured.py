@@ -175,7 +175,7 @@ class OpenAI(Case):
         for fields, pattern in (
             ({"grammar": 'root ::= ("a" | "b"){3,5} "!"'}, "[ab]{3,5}!"),
             ({"regex": "[0-9]{3}-x+"}, "[0-9]{3}-x+"),
-            ({"json_schema": {"enum": [1, "two"]}}, '1|"two"'),
+            ({"json_schema": {"enum": [1, "two"]}}, '1(\\.0+)?([eE][-+]?0+)?|"two"'),
         ):
             for path, prompt in (("/v1/completions", {"prompt": "x"}), ("/v1/chat/completions", {"messages": USER})):
                 reply = self.post(path, {**prompt, **WILD, "max_tokens": 200, **fields})["choices"][0]

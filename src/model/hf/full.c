@@ -23,8 +23,9 @@ static char *folder_of(const char *path)
     if (equals && equals[1] && (strtof(equals + 1, &end), *end == '\0'))
         n = (size_t)(equals - path);
     if (n > 12 && strncmp(path + n - 12, ".safetensors", 12) == 0) {
-        slash = memrchr(path, '/', n);
-        return slash ? strndup(path, (size_t)(slash - path)) : strdup(".");
+        for (slash = path + n; slash > path && *slash != '/';)
+            slash--;
+        return *slash == '/' ? strndup(path, (size_t)(slash - path)) : strdup(".");
     }
     return strndup(path, n);
 }

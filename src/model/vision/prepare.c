@@ -76,7 +76,7 @@ static pantry_status smart_size(const struct pn_vision *v, const struct pn_image
         new_w = ceil(w * grow / unit) * unit;
         new_h = ceil(h * grow / unit) * unit;
     }
-    if (new_w < unit || new_h < unit || new_w * new_h / (v->patch * v->patch) > MAX_PATCHES)
+    if (new_w < unit || new_h < unit || new_w * new_h / (v->patch * v->patch) > (double)MAX_PATCHES)
         return pn_fail(err, PANTRY_LIMIT, "the picture has too many patches (found %.0f, allowed %d)",
                        new_w * new_h / (v->patch * v->patch), MAX_PATCHES);
     *width = (int)new_w;

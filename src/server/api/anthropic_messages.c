@@ -172,7 +172,7 @@ static pantry_status read_image(struct reading *r, const json_t *block, const ch
     json_t *data = json_object_get(source, "data");
     if (!type || strcmp(type, "base64") != 0 || !json_is_string(data))
         return pn_fail(err, PANTRY_UNSUPPORTED,
-                       "%s.source: a picture must be in the request, with the type \"base64\" and its data", where);
+                       "%s.source: an image must be in the request, with the type \"base64\" and its data", where);
     end_text(r);
     json_array_append_new(r->parts, json_pack("{s:s, s:O}", "type", "image", "data", data));
     return PANTRY_OK;

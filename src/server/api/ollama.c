@@ -466,7 +466,7 @@ static pantry_status check_types(const struct call *c, struct pantry_error *err)
 {
     const char *text = NULL;
     bool flag = false;
-    json_t *tools = NULL, *tool;
+    json_t *tools = NULL, *images = NULL, *tool, *image;
     size_t i;
     pantry_status status = pn_json_string(c->body, "system", &text, err);
     if (!status)
@@ -477,6 +477,13 @@ static pantry_status check_types(const struct call *c, struct pantry_error *err)
         status = pn_json_bool(c->body, "raw", &flag, err);
     if (!status)
         status = pn_json_bool(c->body, "_debug_render_only", &flag, err);
+    if (!status)
+        status = pn_json_array(c->body, "images", &images, err);
+    json_array_foreach(images, i, image)
+    {
+        if (!status && !json_is_string(image))
+            status = pn_fail(err, PANTRY_INVALID, "images[%zu]: base64 is needed", i);
+    }
     if (!status)
         status = pn_json_array(c->body, "tools", &tools, err);
     json_array_foreach(tools, i, tool)
