@@ -49,6 +49,11 @@ static pantry_status note_inputs(struct pn_planner *p, const struct pn_plan_spec
 }
 
 /* Checks that needed inputs are given, rows have a limit, and the device supports the operations. */
+static bool has_room(const struct pn_plan_spec *spec, enum pn_rows rows)
+{
+    return rows == PN_ROWS_NONE || rows == PN_ROWS_ONE || spec->max_rows[rows] > 0;
+}
+
 static pantry_status check_nodes(const struct pn_planner *p, const struct pn_plan_spec *spec, struct pantry_error *err)
 {
     for (pn_array a = 0; a < (pn_array)p->g->len; a++) {
@@ -57,7 +62,7 @@ static pantry_status check_nodes(const struct pn_planner *p, const struct pn_pla
             continue;
         if (n->op == PN_OP_INPUT && p->plan->slots[a].input < 0)
             return pn_fail(err, PANTRY_INTERNAL, "the plan needs the input \"%s\", which is not given", n->input.name);
-        if (n->rows != PN_ROWS_NONE && n->rows != PN_ROWS_ONE && spec->max_rows[n->rows] < 1)
+        if (!has_room(spec, n->rows))
             return pn_fail(err, PANTRY_INTERNAL, "the plan has an array of %s, but allows none", pn_rows_name(n->rows));
         if (spec->can && !pn_is_ready(p, a) && n->op != PN_OP_VIEW && !spec->can(spec->device, p->g, n))
             return pn_fail(err, PANTRY_UNSUPPORTED, "%s: operation %s is not supported", spec->device_name,
