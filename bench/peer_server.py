@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""llama.cpp's server with 8 slots for bench/load.py, where there is no llama-server but a Python package.
+"""llama.cpp's server with 8 slots for bench/load.py, for machines with a Python package of llama.cpp but without llama-server.
 
     python3 bench/peer_server.py -m MODEL.gguf --port N -np 8 -c CONTEXT -t THREADS -tb THREADS
 
@@ -21,7 +21,7 @@ N_BATCH = 512
 
 
 def own_server(a):
-    """The real one; returns if there is no xllamacpp."""
+    """llama.cpp's own server; returns if xllamacpp cannot be imported."""
     try:
         import xllamacpp
     except ImportError:

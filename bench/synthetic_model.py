@@ -1,4 +1,4 @@
-"""Writes a model of random weights with a vocabulary of 151,936 tokens, to measure with where there is no network.
+"""Writes a model of random weights with a vocabulary of 151,936 tokens, for measurements without a network.
 
     python3 bench/synthetic_model.py FILE [LAYERS]
 
