@@ -15,6 +15,7 @@ endif
 ifeq ($(origin AR),default)
 AR := ar
 endif
+COMMA := ,
 
 B := $(BUILD)$(if $(filter-out release,$(MODE)),/$(MODE))
 
@@ -53,11 +54,11 @@ WARN := -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wmissing-proto
 SANITIZE := -fno-omit-frame-pointer -fno-sanitize-recover=all -g
 FLAGS_release := -O2 -g
 FLAGS_debug := -O0 -g
-FLAGS_asan := -O1 -fsanitize=address,undefined $(SANITIZE)
-FLAGS_tsan := -O1 -fsanitize=thread $(SANITIZE)
-FLAGS_fuzz := -O1 -fsanitize=fuzzer-no-link,address,undefined $(SANITIZE)
+# With clang the objects serve fuzzers and tests alike.
+FLAGS_asan := -O1 -fsanitize=$(if $(findstring clang,$(CC)),fuzzer-no-link$(COMMA))address,undefined $(SANITIZE)
+FLAGS_tsan := -O1 -fsanitize=thread -DPN_FEW_ISAS $(SANITIZE)
 ifeq ($(FLAGS_$(MODE)),)
-$(error MODE=$(MODE) is not one of release, debug, asan, tsan, fuzz)
+$(error MODE=$(MODE) is not one of release, debug, asan, tsan)
 endif
 CFLAGS_ALL = -std=c17 $(WARN) $(FLAGS_$(MODE)) -fPIC -fvisibility=hidden -pthread -Iinclude -Isrc $(PKG_CFLAGS) $(CFLAGS)
 DEPS = -MMD -MP
@@ -132,9 +133,12 @@ check: ## check format, include rules, sizes, exports, and builds for other comp
 # Real models, if this machine has any, take too long under a sanitizer.
 NO_STORE = $(CURDIR)/$(B)/no-store
 
+# A clang that has libFuzzer, so that `make asan` and `make fuzz` share their objects; else the usual compiler.
+FUZZ_CC = $$(tools/find-fuzz-clang 2>/dev/null || echo $(CC))
+
 asan: ## build with the address and undefined-behaviour sanitizers and run the unit tests
 	@tools/setup build
-	+@PANTRY_HOME=$(NO_STORE) $(SUBMAKE) MODE=asan unit
+	+@PANTRY_HOME=$(NO_STORE) $(SUBMAKE) MODE=asan CC=$(FUZZ_CC) unit
 
 tsan: ## build with the thread sanitizer and run the unit tests
 	@tools/setup build
@@ -142,8 +146,8 @@ tsan: ## build with the thread sanitizer and run the unit tests
 
 fuzz: ## build every fuzz target and run each for FUZZ_SECONDS
 	@tools/setup build fuzz
-	+@$(SUBMAKE) MODE=fuzz CC=$$(tools/find-fuzz-clang) fuzzers
-	@tools/run-fuzz $(BUILD)/fuzz $(FUZZ_SECONDS)
+	+@$(SUBMAKE) MODE=asan CC=$(FUZZ_CC) fuzzers
+	@tools/run-fuzz $(BUILD)/asan $(FUZZ_SECONDS)
 
 fuzzers: $(FUZZERS)
 
@@ -178,7 +182,6 @@ examples: $(EXAMPLES) ## build the programs in docs/examples
 
 # Outside the loader's folders a program needs the path of the library.
 RPATH = $(if $(filter linux,$(OS)),$(if $(filter /usr /usr/local,$(PREFIX)),, -Wl$(COMMA)-rpath$(COMMA)$$(libdir)))
-COMMA := ,
 # Not their dependencies: the archive is linked with shared libraries, which name their own.
 PRIVATE_LIBS = $(strip $(shell $(PKG_CONFIG) --libs $(LIB_PKGS) 2>/dev/null) -lm -pthread $(DL_LIB))
 # Where each shell looks for completions, and under which name.
@@ -272,11 +275,17 @@ $(B)/embedded/%.o: $(B)/embedded/%.c $(B)/flags
 	$(call say,CC,$<)
 	$(Q)$(CC) $(CFLAGS_ALL) $(DEPS) -c $< -o $@
 
+# Of kernels only what may go wrong in them: checks of every pointer double the time to compile them, and coverage of
+# arithmetic guides no fuzzer.
+ifeq ($(MODE),asan)
+ISA_SANITIZE := -fno-sanitize=null,alignment,pointer-overflow,object-size$(if $(findstring clang,$(CC)),$(COMMA)fuzzer-no-link)
+endif
+
 define isa_rule
 $(B)/$(ISA)/$(1)/%.o: $(ISA)/%.c $(B)/flags
 	@mkdir -p $$(@D)
 	$$(call say,CC,$$< for $(1))
-	$$(Q)$$(CC) $$(CFLAGS_ALL) $$(CFLAGS_HERE) $$(ISA_FLAGS_$(1)) -DPN_ISA=$(1) $$(DEPS) -c $$< -o $$@
+	$$(Q)$$(CC) $$(CFLAGS_ALL) $$(CFLAGS_HERE) $$(ISA_FLAGS_$(1)) $$(ISA_SANITIZE) -DPN_ISA=$(1) $$(DEPS) -c $$< -o $$@
 endef
 $(foreach i,$(ISAS),$(eval $(call isa_rule,$(i))))
 

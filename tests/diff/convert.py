@@ -31,7 +31,8 @@ NOT_IN_LLAMA = ("phi3",)
 
 LLAMA = """
 import sys, numpy as np, llama_cpp as lc
-lc.llama_log_set(lc.llama_log_callback(lambda *_: None), None)
+quiet = lc.llama_log_callback(lambda *_: None)
+lc.llama_log_set(quiet, None)
 ids = [int(i) for i in open(sys.argv[2]).read().split()]
 m = lc.llama_model_load_from_file(sys.argv[1].encode(), lc.llama_model_default_params())
 if not m: sys.exit("not loaded")

@@ -4,6 +4,8 @@ Usage: pictures.py BUILD [SEED]. Needs Pillow and numpy. Lossless formats must a
 99 % to 3 levels (decoders differ); resized pictures in 99.9 % of bytes to 1 level.
 """
 
+# run-diff: {build}
+
 import random
 import subprocess
 import sys

@@ -308,9 +308,10 @@ class Running(Case):
         return s.request("POST", "/api/chat", {**body, **more})
 
     def events(self, s):
-        """What the log says of settings."""
+        """What the log says of settings. A line that is still being written is read the next time."""
         s.errors.seek(0)
-        return [e for e in map(json.loads, s.errors) if e.get("event", "").startswith("settings")]
+        lines = [json.loads(line) for line in s.errors if line.endswith("\n")]
+        return [e for e in lines if e.get("event", "").startswith("settings")]
 
     def reload(self, s, text):
         """The line of the log."""

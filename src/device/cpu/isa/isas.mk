@@ -4,6 +4,10 @@
 ISAS_x86_64 := avx2 avx512
 ISAS_arm64 := neon neon_dotprod neon_i8mm
 ISAS := generic $(ISAS_$(ARCH))
+# Kernels share nothing between threads but what their callers divide: one set is enough to see a race.
+ifeq ($(MODE),tsan)
+ISAS := generic $(firstword $(ISAS_$(ARCH)))
+endif
 
 # Plain C for every architecture.
 ISA_FOLDER_generic := generic
