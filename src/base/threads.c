@@ -12,13 +12,13 @@
 #include <string.h>
 
 enum { CACHE_LINE = 128, SPINS_PER_LOOK = 32, BLOCKS_PER_TRY = 16 };
-enum { MIN_SPIN_NS = 2000, MAX_SPIN_NS = 2000000 };
+enum { MIN_SPIN_NS = 50000, MAX_SPIN_NS = 2000000 }; /* the least: what sleeping and waking cost */
 
 /* Threads wait for each other at gates, which open by counting up. The gate learns how long to spin before sleeping, up
  * to the difference between equal shares of a large step: a sleeper may wake on a processor that shares a core with
- * another worker. A spin in vain halves the time, since the awaited thread is probably not running. Now and then a
- * thread tries the longest time, and success brings spinning back. A short sleep proves nothing, since yielding may be
- * what ended it. */
+ * another worker. A spin in vain halves the time, since the awaited thread is probably not running: once per round, not
+ * once per thread that waits, or a single late worker of many would end spinning. Now and then a thread tries the
+ * longest time, and success brings spinning back. A short sleep proves nothing, since yielding may be what ended it. */
 struct gate {
     alignas(CACHE_LINE) atomic_uint round;
     alignas(CACHE_LINE) atomic_int sleepers;
@@ -113,7 +113,8 @@ static void wait_at(const struct pn_pool *pool, struct gate *g, unsigned seen)
         else
             next = spin_ns / 2 < MIN_SPIN_NS ? MIN_SPIN_NS : spin_ns / 2;
         if (next != spin_ns)
-            atomic_store_explicit(&g->spin_ns, next, memory_order_relaxed);
+            atomic_compare_exchange_strong_explicit(&g->spin_ns, &spin_ns, next, memory_order_relaxed,
+                                                    memory_order_relaxed);
         if (opened && try)
             atomic_fetch_add_explicit(&g->n_blocks, 1, memory_order_relaxed);
         if (opened)

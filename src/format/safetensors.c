@@ -176,7 +176,7 @@ static pantry_status read_header(const struct reader *r, const json_t *header, s
     format = json_string_value(json_object_get(json_object_get(header, key), "format"));
     if (format && writer && !(*writer = pn_arena_copy(r->arena, format, strlen(format))))
         return pn_no_memory(r->err, r->path);
-    return check_places(r, out->data + first, out->len - first);
+    return check_places(r, out->data ? out->data + first : NULL, out->len - first);
 }
 
 pantry_status pn_safetensors_read(const struct pn_map *map, size_t number, const char *path, struct pn_arena *arena,

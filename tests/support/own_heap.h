@@ -4,6 +4,8 @@
 #ifndef PN_TESTS_OWN_HEAP_H
 #define PN_TESTS_OWN_HEAP_H
 
+#include "sanitized.h"
+
 #include <stdbool.h>
 #include <stdlib.h> /* defines __GLIBC__ */
 
@@ -12,7 +14,7 @@ static _Thread_local struct {
     bool for_good;         /* and all after it */
 } memory __attribute__((unused));
 
-#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if defined(__GLIBC__) && !PN_ASAN && !PN_TSAN
 #define OWN_HEAP 1
 
 #include "base/alloc.h"

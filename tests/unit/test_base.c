@@ -14,6 +14,7 @@
 #include "base/size.h"
 #include "base/status.h"
 #include "interpose.h"
+#include "sanitized.h"
 
 #include <stdbool.h>
 #include <stdio.h>
@@ -23,7 +24,7 @@
 #include <time.h>
 #include <wchar.h>
 
-#if defined(__SANITIZE_ADDRESS__)
+#if PN_ASAN
 /* The tests ask for impossible sizes on purpose. */
 __attribute__((visibility("default"))) const char *__asan_default_options(void);
 const char *__asan_default_options(void)

@@ -26,6 +26,7 @@
 #include "hold.h"
 #include "interpose.h"
 #include "public.h"
+#include "sanitized.h"
 #include "tiny_hybrid.h"
 #include "tiny_model.h"
 
@@ -98,7 +99,7 @@ ssize_t read(int fd, void *bytes, size_t n)
 
 /* ---- counting the allocations of one thread: glibc lets a program replace malloc ---- */
 
-#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if defined(__GLIBC__) && !PN_ASAN && !PN_TSAN
 #define COUNTS_ALLOCATIONS 1
 static atomic_bool counting;
 static atomic_int n_allocations;

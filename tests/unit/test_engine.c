@@ -16,11 +16,12 @@
 
 #include "engine/sample.h"
 #include "pantry.h"
+#include "sanitized.h"
 #include "tiny_model.h"
 
 /* ---- counting allocations: glibc lets a program replace malloc ---- */
 
-#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if defined(__GLIBC__) && !PN_ASAN && !PN_TSAN
 #define COUNTS_ALLOCATIONS 1
 static atomic_int n_allocations;
 static atomic_bool counting;

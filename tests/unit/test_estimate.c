@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include "pantry.h"
+#include "sanitized.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -69,7 +70,7 @@ static int fill(const char *spec, int n_context, const char *kv_type)
 static void covers_the_peak(void **state)
 {
     (void)state;
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if PN_ASAN || PN_TSAN
     skip(); /* sanitizers take memory of their own */
 #endif
     static const struct {

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "text/template/template.h"
+#include "sanitized.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -543,10 +544,7 @@ static void *render_deep(void *arg)
     return NULL;
 }
 
-#ifndef __has_feature
-#define __has_feature(x) 0
-#endif
-#if defined(__SANITIZE_THREAD__) || __has_feature(thread_sanitizer)
+#if PN_TSAN
 enum { SMALL_STACK = 2048 * 1024 }; /* the sanitizer keeps its own state there */
 #else
 enum { SMALL_STACK = 512 * 1024 };

@@ -15,6 +15,7 @@
 
 #include "base/memory.h"
 #include "engine/slots.h"
+#include "sanitized.h"
 
 #define MIB ((uint64_t)1 << 20)
 #define GIB ((uint64_t)1 << 30)
@@ -251,13 +252,7 @@ static bool put(const char *folder, const char *name, const char *text)
 }
 
 /* Shadow memory of sanitizers is larger than the margin. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-static const bool sanitized = true;
-#elif defined(__has_feature)
-static const bool sanitized = __has_feature(address_sanitizer) || __has_feature(thread_sanitizer);
-#else
-static const bool sanitized = false;
-#endif
+static const bool sanitized = PN_ASAN || PN_TSAN;
 
 /* A new group below this process's own, limited to 256 MiB; false where that is not allowed. */
 static bool make_group(char folder[512])

@@ -9,6 +9,7 @@
 #include "base/os.h"
 #include "folder.h"
 #include "interpose.h"
+#include "sanitized.h"
 
 #include <stdbool.h>
 #include <stdio.h>
@@ -278,7 +279,7 @@ static void memory_matches_the_system(void **state)
                 pn_os_memory_bytes() == (uint64_t)info.totalram * info.mem_unit);
 }
 
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if !PN_ASAN && !PN_TSAN
 /* Bytes of addresses in use, read without allocating. */
 static size_t addresses(void)
 {

@@ -12,6 +12,7 @@
 
 #include "folder.h"
 #include "interpose.h"
+#include "sanitized.h"
 #include "store/internal.h"
 #include "wheel_writer.h"
 
@@ -71,8 +72,8 @@ WRAP("read", ssize_t, read, (int fd, void *bytes, size_t n), (fd, bytes, n), -1)
 WRAP("access", int, access, (const char *path, int how), (path, how), -1)
 WRAP("memory", char *, strdup, (const char *text), (text), NULL)
 WRAP("memory", int, vasprintf, (char **out, const char *format, va_list args), (out, format, args), -1)
-#ifdef __linux__
-/* calloc and realloc are not wrapped, because a sanitizer must see them. */
+#if defined(__linux__) && !PN_ASAN
+/* Under the address sanitizer realloc belongs to it, as calloc does everywhere. */
 void *realloc(void *p, size_t n)
 {
     return trip("memory") ? NULL : reallocarray(p, n, 1);
