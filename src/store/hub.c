@@ -220,17 +220,25 @@ static const json_t *find_file(const json_t *files, const char *path)
     return NULL;
 }
 
+/* A file that belongs to a folder with a model, by its name, and not a folder of such a name. */
+static bool is_part(const json_t *file)
+{
+    const char *type = json_string_value(json_object_get(file, "type"));
+    return pn_media_is_part(path_of(file)) && !(type && strcmp(type, "file") != 0);
+}
+
 /* Has the repository a model in safetensors files, and none in GGUF files? */
 static bool is_folder(const json_t *files)
 {
-    bool weights = false;
+    bool weights = false, config = false;
     for (size_t i = 0; i < json_array_size(files); i++) {
-        const char *path = path_of(json_array_get(files, i));
-        if (is_model(path))
+        const json_t *file = json_array_get(files, i);
+        if (is_model(path_of(file)))
             return false;
-        weights |= pn_media_is_weights(path) && pn_media_is_part(path);
+        weights |= is_part(file) && pn_media_is_weights(path_of(file));
+        config |= is_part(file) && strcmp(path_of(file), "config.json") == 0;
     }
-    return weights && find_file(files, "config.json");
+    return weights && config;
 }
 
 /* A file that Git keeps itself has no SHA-256 in the list. */
@@ -274,8 +282,7 @@ static pantry_status take_folder(const json_t *files, const char *quant, struct 
     model->folder = true;
     for (size_t i = 0; i < json_array_size(files) && !status; i++) {
         const json_t *file = json_array_get(files, i);
-        const char *type = json_string_value(json_object_get(file, "type"));
-        if (pn_media_is_part(path_of(file)) && !is_copy(files, path_of(file)) && !(type && strcmp(type, "file") != 0))
+        if (is_part(file) && !is_copy(files, path_of(file)))
             status = take_part(file, model, err);
     }
     return status;
