@@ -96,6 +96,10 @@ static void read_all(struct reader *r)
                      : number(r, "clip.vision.projector.scale_factor", 4, 1, 64);
     v->frames = 1; /* the frames of Qwen's kernel are tensors of their own */
     v->n_side = smart ? 0 : image_size / v->patch;
+    v->norm = v->family->norm;
+    v->post_norm = v->family->post_norm;
+    v->post_eps = v->eps;
+    v->theta = 10000;
     v->act = act_of(r);
     v->project_act = PN_ACT_FN_GELU;
     channels(r, "clip.vision.image_mean", v->mean);
@@ -165,6 +169,7 @@ pantry_status pn_vision_open_gguf(const char *path, struct pn_vision **out, stru
         flatten(w, "v.patch_embd.weight.1");
         read_all(&r);
         v->has_class = pn_weights_tensor(w, "v.class_embd") != NULL;
+        v->skip = v->has_class;
     }
     if (r.status) {
         pn_fail_prefix(err, "%s", path);

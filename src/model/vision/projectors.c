@@ -10,6 +10,24 @@ pn_array pn_vision_project_mlp(struct pn_builder *b, const struct pn_vision *v, 
     return pn_builder_project(b, -1, "mm.2", x, 0); /* (tokens, n_out) */
 }
 
+/* One product: Idefics 3's. */
+pn_array pn_vision_project_one(struct pn_builder *b, const struct pn_vision *v, pn_array x)
+{
+    (void)v;
+    return pn_builder_project(b, -1, "mm.model.fc", x, 0); /* (tokens, n_out) */
+}
+
+/* The same as mlp after a norm (InternVL's) or a product that merges patches (Mistral 3's). */
+pn_array pn_vision_project_merged(struct pn_builder *b, const struct pn_vision *v, pn_array x)
+{
+    if (v->family->merge == PN_MERGE_WEAVE)
+        x = pn_builder_product(b, -1, "mm.patch_merger.weight", x, v->n_embd);
+    else
+        x = pn_layer_norm(b->graph, x, pn_builder_weight(b, -1, "mm.input_norm"),
+                          pn_builder_optional(b, -1, "mm.input_norm", "bias"), v->input_eps);
+    return pn_vision_project_mlp(b, v, x);
+}
+
 /* A matrix that is stored as (in, out), as (out, in). */
 static pn_array turned(struct pn_builder *b, const char *name)
 {
