@@ -94,12 +94,12 @@ static pn_array post_norm(struct pn_builder *b, const struct pn_vision *v, pn_ar
     return pn_layer_norm(b->graph, x, weight, pn_builder_optional(b, -1, "v.post_ln", "bias"), v->post_eps);
 }
 
-/* Adds the states x after a number of layers to those that count. */
-static pn_array tap(struct pn_builder *b, const struct pn_vision *v, int layers, pn_array all, pn_array x)
+/* The states that count, side by side: after[i] are those of i layers. */
+static pn_array tapped(struct pn_builder *b, const struct pn_vision *v, const pn_array *after)
 {
-    for (int i = 0; i < v->n_taps; i++)
-        if (v->taps[i] == layers)
-            all = all == PN_NONE ? x : pn_concat(b->graph, all, x);
+    pn_array all = after[v->n_taps ? v->taps[0] : v->n_layer];
+    for (int i = 1; i < v->n_taps; i++)
+        all = pn_concat(b->graph, all, after[v->taps[i]]);
     return all;
 }
 
@@ -111,7 +111,7 @@ static pn_array states(struct pn_builder *b, const struct pn_vision *v) /* (outp
     snprintf(context, sizeof context, "the vision encoder");
     if (v->family->positions == PN_POSITIONS_ROTATED)
         b->rope_global = rotation(b, v);
-    pn_array x = embedding(b, v), all = tap(b, v, 0, PN_NONE, x);
+    pn_array x = embedding(b, v), after[PN_MAX_LAYERS + 1] = {x};
     for (int layer = 0; layer < v->n_layer; layer++) {
         snprintf(context, sizeof context, "layer %d of the vision encoder", layer);
         b->graph->layer = layer;
@@ -119,10 +119,10 @@ static pn_array states(struct pn_builder *b, const struct pn_vision *v) /* (outp
         x = pn_add(b->graph, x, scaled(b, layer, "ls1", y, v->n_embd));
         y = mlp(b, v, layer, pn_builder_norm(b, layer, "ln2", x));
         x = pn_add(b->graph, x, scaled(b, layer, "ls2", y, v->n_embd));
-        all = tap(b, v, layer + 1, all, x);
+        after[layer + 1] = x;
     }
     b->graph->layer = v->n_layer;
-    x = v->n_taps ? all : x;
+    x = tapped(b, v, after);
     if (v->post_norm)
         x = post_norm(b, v, x);
     x = pn_output_rows(b->graph, x);
