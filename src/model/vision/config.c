@@ -95,7 +95,11 @@ static int used_layers(struct reader *r, int n)
     if (!v->family->feature_layer)
         return n;
     if (!n_taps)
-        return layer_at(r, json_is_integer(list) ? json_integer_value(list) : v->family->merge == PN_MERGE_WEAVE ? -1 : -2, n, 1);
+        return layer_at(r,
+                        json_is_integer(list)                ? json_integer_value(list)
+                        : v->family->merge == PN_MERGE_WEAVE ? -1
+                                                             : -2,
+                        n, 1);
     taps = pn_arena_array(&v->arena, n_taps, sizeof *taps);
     if (!taps || n_taps > PN_MAX_LAYERS) {
         pn_hf_fail(&r->hf, PANTRY_LIMIT, "vision_feature_layer has too many layers (found %zu)", n_taps);
@@ -222,7 +226,9 @@ static void read_preprocessor(struct reader *r)
     read_size(r, p);
     v->filter = (enum pn_resample)number(r, p, "resample", PN_RESAMPLE_BICUBIC, 0, PN_N_RESAMPLE - 1);
     const json_t *scale = json_object_get(p, "rescale_factor");
-    v->rescale = !pn_vision_truth(p, "do_rescale", true) ? 1 : json_is_number(scale) ? json_number_value(scale) : 1.0 / 255;
+    v->rescale = !pn_vision_truth(p, "do_rescale", true) ? 1
+                 : json_is_number(scale)                 ? json_number_value(scale)
+                                                         : 1.0 / 255;
     bool normalize = pn_vision_truth(p, "do_normalize", true);
     read_channels(r, normalize ? p : NULL, "image_mean", normalize ? 0.5 : 0, v->mean);
     read_channels(r, normalize ? p : NULL, "image_std", normalize ? 0.5 : 1, v->deviation);

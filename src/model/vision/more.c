@@ -65,8 +65,8 @@ static struct pn_vision_canvas canvas_at(const struct pn_vision_files *f, const 
 {
     int64_t height = json_integer_value(json_array_get(pair, 0)), width = json_integer_value(json_array_get(pair, 1));
     int64_t tile = f->v->tile, most = PN_IMAGE_MAX_SIDE;
-    if (json_array_size(pair) != 2 || height < tile || width < tile || height > most || width > most ||
-        height % tile || width % tile || height / tile * (width / tile) > PN_VISION_MAX_TILES) {
+    if (json_array_size(pair) != 2 || height < tile || width < tile || height > most || width > most || height % tile ||
+        width % tile || height / tile * (width / tile) > PN_VISION_MAX_TILES) {
         pn_hf_fail(f->hf, PANTRY_FORMAT, "image_grid_pinpoints has a size that is not made of tiles of %d pixels",
                    f->v->tile);
         return (struct pn_vision_canvas){f->v->tile, f->v->tile};
@@ -95,8 +95,9 @@ void pn_vision_more_llava_next(const struct pn_vision_files *f)
     v->n_grid = (int)n;
     json_decref(usual);
     if (!f->hf->status && v->skip != (v->has_class ? 1 : 0))
-        pn_hf_fail(f->hf, PANTRY_UNSUPPORTED, "tiles with a class token, or without their first patch "
-                                              "(vision_feature_select_strategy), are not supported");
+        pn_hf_fail(f->hf, PANTRY_UNSUPPORTED,
+                   "tiles with a class token, or without their first patch "
+                   "(vision_feature_select_strategy), are not supported");
 }
 
 /* ---- Pixtral ---- */
@@ -135,9 +136,14 @@ void pn_vision_more_idefics3(const struct pn_vision_files *f)
     v->max_tiles = pn_vision_truth(p, "do_image_splitting", true) ? PN_VISION_MAX_TILES : 1;
     v->filter = (enum pn_resample)pn_vision_number(f->hf, p, "resample", PN_RESAMPLE_LANCZOS, 0, PN_N_RESAMPLE - 1);
     v->late = true;
+    v->before = "<fake_token_around_image>";
+    v->whole = "<global-img>";
+    const char *class = text(f, f->processor, "processor_class", text(f, f->tokenizer, "processor_class", ""));
+    if (strcmp(class, "SmolVLMProcessor") != 0)
+        return;
     v->token_text = special(f, "image_token", v->token_text);
-    v->before = special(f, "fake_image_token", "<fake_token_around_image>");
-    v->whole = special(f, "global_image_token", "<global-img>");
+    v->before = special(f, "fake_image_token", v->before);
+    v->whole = special(f, "global_image_token", v->whole);
 }
 
 /* ---- InternVL ---- */

@@ -9,8 +9,13 @@
 static const struct {
     const char *from, *to;
 } roots[] = {
-    {"vision_tower.vision_model.", ""},       {"vision_tower.", ""}, {"vision_model.", ""}, {"visual.", ""},
-    {"multi_modal_projector.", "projector."}, {"connector.", "connector."}, {"image_newline", "image_newline"},
+    {"vision_tower.vision_model.", ""},
+    {"vision_tower.", ""},
+    {"vision_model.", ""},
+    {"visual.", ""},
+    {"multi_modal_projector.", "projector."},
+    {"connector.", "connector."},
+    {"image_newline", "image_newline"},
 };
 
 /* "*" is a layer. Parts that have a weight and a bias are named once. */

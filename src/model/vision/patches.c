@@ -110,8 +110,9 @@ static bool decode(const struct pn_vision *v, const char *name, int64_t row, int
     return true;
 }
 
-/* The index of patch i of n in a side of the table of positions. Where it is rounded down (Idefics 3), transformers 4.57
- * computes i / n * (1 - 1e-6) in float32, so that a patch at the beginning of a place belongs to the one before. */
+/* The index of patch i of n in a side of the table of positions. Where it is rounded down (Idefics 3),
+ * transformers 4.57 computes i / n * (1 - 1e-6) in float32, so that a patch at the beginning of a place belongs to the
+ * one before. */
 static int place_of(const struct pn_vision *v, int i, int n)
 {
     int place = v->late ? (int)((double)i * v->n_side / n * (1 - 1e-6)) : i;

@@ -226,7 +226,8 @@ static pantry_status order_rows(const struct pn_vision *v, const struct pn_image
         out->order[out->n_rows++] = i;
     for (int y = top; y < rows - top; y++) {
         for (int x = left; x < cols - left; x++)
-            out->order[out->n_rows++] = per_view * (1 + y / side * out->tile_cols + x / side) + y % side * side + x % side;
+            out->order[out->n_rows++] =
+                per_view * (1 + y / side * out->tile_cols + x / side) + y % side * side + x % side;
         out->order[out->n_rows++] = -1;
     }
     return PANTRY_OK;

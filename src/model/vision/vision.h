@@ -134,7 +134,7 @@ struct pn_vision_views {
     struct pn_vision_view *view;
     size_t n;
     int tile_rows, tile_cols; /* views that are tiles; 0: none */
-    int *order;               /* (n_rows): rows of all views in the picture's order, -1: a new line; NULL: as they are */
+    int *order; /* (n_rows): rows of all views in the picture's order, -1: a new line; NULL: as they are */
     int n_rows;
 };
 
