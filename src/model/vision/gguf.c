@@ -82,6 +82,39 @@ static void read_windows(struct reader *r)
         full[i] = (i + 1) % every == 0;
 }
 
+/* LLaVA's states are those before the last layer. Older files leave that layer out, and with it the norm after it. */
+static int used_layers(struct reader *r, int n)
+{
+    const struct pn_meta *list = pn_weights_meta(r->v->weights, "clip.vision.feature_layer");
+    if (!r->v->family->feature_layer)
+        return n;
+    if (list && list->type == PN_META_ARRAY && list->n > 0 && !r->status)
+        r->status = pn_fail(r->err, PANTRY_UNSUPPORTED, "states of chosen layers (clip.vision.feature_layer) are not "
+                                                        "supported");
+    return n > 1 && pn_weights_tensor(r->v->weights, "v.post_ln.weight") ? n - 1 : n;
+}
+
+/* What the families' processors do in directories. */
+static void read_preparing(struct reader *r, int image_size)
+{
+    enum { TILED = 4 }; /* a picture is this many tiles long, where the file does not say */
+    struct pn_vision *v = r->v;
+    bool tiles = v->family->cut != NULL, clip = v->family->feature_layer;
+    v->rescale = 1.0 / 255;
+    v->sizing = clip ? PN_SIZING_SHORTEST : v->family->sizing == PN_SIZING_SMART ? PN_SIZING_SMART : PN_SIZING_FIXED;
+    v->filter = tiles                                  ? PN_RESAMPLE_LANCZOS
+                : clip || v->sizing == PN_SIZING_SMART ? PN_RESAMPLE_BICUBIC
+                                                       : PN_RESAMPLE_BILINEAR;
+    v->width = v->height = v->tile = image_size / v->patch * v->patch;
+    v->crop_width = v->crop_height = clip ? v->width : 0;
+    v->min_pixels = 56 * 56;
+    v->max_pixels = 28 * 28 * 1280;
+    v->longest = tiles ? number(r, "clip.vision.preproc_image_size", TILED * v->tile, 1, PN_IMAGE_MAX_SIDE) : 0;
+    v->max_tiles = PN_VISION_MAX_TILES;
+    v->before = tiles ? "<fake_token_around_image>" : NULL;
+    v->whole = "<global-img>";
+}
+
 static void read_all(struct reader *r)
 {
     struct pn_vision *v = r->v;
@@ -90,10 +123,11 @@ static void read_all(struct reader *r)
     v->patch = number(r, "clip.vision.patch_size", 0, 1, 256);
     v->n_embd = number(r, "clip.vision.embedding_length", 0, 1, 1 << 16);
     v->n_head = number(r, "clip.vision.attention.head_count", 0, 1, PN_MAX_HEADS);
-    v->n_layer = number(r, "clip.vision.block_count", 0, 1, PN_MAX_LAYERS);
+    v->n_layer = used_layers(r, number(r, "clip.vision.block_count", 0, 1, PN_MAX_LAYERS));
     v->eps = real(r, "clip.vision.attention.layer_norm_epsilon", 1e-6f);
-    v->group = smart ? number(r, "clip.vision.spatial_merge_size", 2, 1, 16)
-                     : number(r, "clip.vision.projector.scale_factor", 4, 1, 64);
+    v->group = v->family->feature_layer ? 1
+               : smart                  ? number(r, "clip.vision.spatial_merge_size", 2, 1, 16)
+                                        : number(r, "clip.vision.projector.scale_factor", 4, 1, 64);
     v->frames = 1; /* the frames of Qwen's kernel are tensors of their own */
     v->n_side = smart ? 0 : image_size / v->patch;
     v->norm = v->family->norm;
@@ -104,12 +138,7 @@ static void read_all(struct reader *r)
     v->project_act = PN_ACT_FN_GELU;
     channels(r, "clip.vision.image_mean", v->mean);
     channels(r, "clip.vision.image_std", v->deviation);
-    v->rescale = 1.0 / 255;
-    v->sizing = smart ? PN_SIZING_SMART : PN_SIZING_FIXED;
-    v->filter = smart ? PN_RESAMPLE_BICUBIC : PN_RESAMPLE_BILINEAR;
-    v->width = v->height = image_size / v->patch * v->patch;
-    v->min_pixels = 56 * 56;
-    v->max_pixels = 28 * 28 * 1280;
+    read_preparing(r, image_size);
     if (!r->status && v->n_embd % v->n_head)
         r->status = pn_fail(r->err, PANTRY_FORMAT, "the vision part has %d values for %d heads", v->n_embd, v->n_head);
     if (!r->status && (v->deviation[0] == 0 || v->deviation[1] == 0 || v->deviation[2] == 0))
