@@ -89,8 +89,9 @@ static int used_layers(struct reader *r, int n)
     if (!r->v->family->feature_layer)
         return n;
     if (list && list->type == PN_META_ARRAY && list->n > 0 && !r->status)
-        r->status = pn_fail(r->err, PANTRY_UNSUPPORTED, "states of chosen layers (clip.vision.feature_layer) are not "
-                                                        "supported");
+        r->status = pn_fail(r->err, PANTRY_UNSUPPORTED,
+                            "states of chosen layers (clip.vision.feature_layer) are not "
+                            "supported");
     return n > 1 && pn_weights_tensor(r->v->weights, "v.post_ln.weight") ? n - 1 : n;
 }
 
