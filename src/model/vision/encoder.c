@@ -38,7 +38,7 @@ static pn_array heads(struct pn_builder *b, const struct pn_vision *v, int layer
     x = pn_reshape(b->graph, x, v->n_head, dim);
     if (v->family->positions != PN_POSITIONS_ROTATED || which == 2)
         return x;
-    return pn_rope(b->graph, x, b->rope_global, PN_ROPE_HALVES);
+    return pn_rope(b->graph, x, b->rope_global, v->neighbours ? PN_ROPE_PAIRS : PN_ROPE_HALVES);
 }
 
 static pn_array attention(struct pn_builder *b, const struct pn_vision *v, int layer, pn_array x)
@@ -88,10 +88,11 @@ static pn_array scaled(struct pn_builder *b, int layer, const char *name, pn_arr
 
 static pn_array post_norm(struct pn_builder *b, const struct pn_vision *v, pn_array x)
 {
-    pn_array weight = pn_builder_weight(b, -1, "v.post_ln");
+    const char *name = v->family->merge == PN_MERGE_WEAVE ? "mm.input_norm" : "v.post_ln"; /* whose part it is */
+    pn_array weight = pn_builder_weight(b, -1, name);
     if (v->family->norm == PN_NORM_RMS)
         return pn_rms_norm(b->graph, x, weight, v->post_eps);
-    return pn_layer_norm(b->graph, x, weight, pn_builder_optional(b, -1, "v.post_ln", "bias"), v->post_eps);
+    return pn_layer_norm(b->graph, x, weight, pn_builder_optional(b, -1, name, "bias"), v->post_eps);
 }
 
 /* The states that count, side by side: after[i] are those of i layers. */

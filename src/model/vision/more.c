@@ -136,6 +136,8 @@ void pn_vision_more_idefics3(const struct pn_vision_files *f)
     v->max_tiles = pn_vision_truth(p, "do_image_splitting", true) ? PN_VISION_MAX_TILES : 1;
     v->filter = (enum pn_resample)pn_vision_number(f->hf, p, "resample", PN_RESAMPLE_LANCZOS, 0, PN_N_RESAMPLE - 1);
     v->late = true;
+    if (v->n_side < 1)
+        pn_hf_fail(f->hf, PANTRY_FORMAT, "image_size of the vision part is smaller than a patch");
     v->before = "<fake_token_around_image>";
     v->whole = "<global-img>";
     const char *class = text(f, f->processor, "processor_class", text(f, f->tokenizer, "processor_class", ""));

@@ -60,7 +60,7 @@ static const struct {
     {"transformer.layers.*.feed_forward.gate_proj", "v.blk.*.ffn_gate"},
     {"transformer.layers.*.feed_forward.up_proj", "v.blk.*.ffn_up"},
     {"transformer.layers.*.feed_forward.down_proj", "v.blk.*.ffn_down"},
-    {"projector.norm", "v.post_ln"},
+    {"projector.norm", "mm.input_norm"},
     {"projector.patch_merger.merging_layer", "mm.patch_merger"},
     /* InternVL */
     {"embeddings.cls_token", "v.class_embd"},

@@ -103,7 +103,9 @@ static void fill_pixels(const struct pn_vision *v, const struct pn_vision_view *
 static bool decode(const struct pn_vision *v, const char *name, int64_t row, int n, float *out)
 {
     const struct pn_tensor_info *t = pn_weights_tensor(v->weights, name);
-    if (!t || t->shape[t->n_dims - 1] != n || t->places || pn_type_info(t->type)->block != 1)
+    int64_t rows = t && t->n_dims > 1 ? t->shape[t->n_dims - 2] : 1;
+    if (!t || t->n_dims > 2 || t->shape[t->n_dims - 1] != n || t->places || pn_type_info(t->type)->block != 1 ||
+        row < 0 || row >= rows)
         return false;
     pn_type_decode_row(t->type, (const char *)t->data + (size_t)row * pn_type_row_bytes(t->type, (size_t)n), out,
                        (size_t)n);
@@ -162,8 +164,8 @@ pantry_status pn_vision_fill(const struct pn_vision *v, const struct pn_vision_v
     free(room);
     return ok ? PANTRY_OK
               : pn_fail(err, PANTRY_FORMAT,
-                        "%s: the encoder's table of positions is missing or of a type "
-                        "that is not supported",
+                        "%s: the encoder's table of positions is missing, too short or of a "
+                        "type that is not supported",
                         v->weights->path);
 }
 

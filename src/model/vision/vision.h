@@ -87,6 +87,7 @@ struct pn_vision {
     bool late;                   /* a patch's place in the table of positions is rounded down: see place_of */
     float theta;                 /* of ROTATED: the base of the frequencies */
     bool interleaved;            /* ... rows and columns have every other frequency */
+    bool neighbours;             /* ... values that rotate together are neighbours */
     enum pn_norm_kind norm;      /* of layers */
     bool post_norm;              /* states are normalized after the last layer */
     float post_eps, input_eps;   /* of that norm; of the one before the projector */
