@@ -15,9 +15,10 @@ static void complete_part(json_t *part)
     bool mistral = type && strcmp(type, "mistral") == 0;
     if (json_object_get(part, "hidden_size") || (!mistral && (!type || strcmp(type, "llama") != 0)))
         return;
-    json_t *usual = json_pack(sizes, "hidden_size", 4096, "intermediate_size", mistral ? 14336 : 11008,
-                              "num_hidden_layers", 32, "num_attention_heads", 32, "num_key_value_heads",
-                              mistral ? 8 : 32, "max_position_embeddings", mistral ? 131072 : 2048, "vocab_size", 32000);
+    json_t *usual =
+        json_pack(sizes, "hidden_size", 4096, "intermediate_size", mistral ? 14336 : 11008, "num_hidden_layers", 32,
+                  "num_attention_heads", 32, "num_key_value_heads", mistral ? 8 : 32, "max_position_embeddings",
+                  mistral ? 131072 : 2048, "vocab_size", 32000);
     json_object_update_missing(part, usual);
     json_decref(usual);
 }
