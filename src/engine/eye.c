@@ -174,8 +174,7 @@ static pantry_status prepare(struct pn_eye *eye, const void *data, size_t len, s
     s->height = image.height;
     status = pn_vision_prepare(eye->vision, &image, &s->views, err);
     pn_image_free(&image);
-    for (size_t i = 0; i < s->views.n; i++)
-        s->n_rows += pn_vision_view_rows(eye->vision, &s->views.view[i]);
+    s->n_rows = pn_vision_picture_rows(eye->vision, &s->views);
     return status;
 }
 
@@ -235,7 +234,7 @@ static void begin(struct pn_eye *eye, struct pn_step_builder *step, const struct
         pn_step_give(step, i, (size_t)i);
 }
 
-/* The states of all patches: (patches, n_embd). */
+/* The states that rows stand for: (patches, n_state). */
 static pantry_status read_patches(struct pn_eye *eye, const struct pn_vision_view *view,
                                   const struct pn_vision_order *order, struct pn_step_builder *step, int32_t *ids,
                                   float *states, struct pantry_error *err)
@@ -256,7 +255,7 @@ static pantry_status read_patches(struct pn_eye *eye, const struct pn_vision_vie
             pn_step_block(step, i, order->first[i], order->last[i]);
         if (v->family->positions == PN_POSITIONS_ROTATED)
             pn_step_place(step, i, order->row[i], order->col[i], 0);
-        if (order->row[i] >= 0)
+        if (i >= v->skip)
             pn_step_output(step, i);
     }
     if (!status)
@@ -292,7 +291,7 @@ static pantry_status encode_view(struct pn_eye *eye, const struct pn_vision_view
         return status;
     size_t n_rows = (size_t)pn_vision_view_rows(v, view), n = (size_t)order.n;
     int32_t *ids = calloc(n, sizeof *ids);
-    float *states = calloc(n * (size_t)v->n_embd, sizeof *states);
+    float *states = calloc(n * (size_t)pn_vision_n_state(v), sizeof *states);
     float *merged = calloc(n_rows * (size_t)pn_vision_n_merged(v), sizeof *merged);
     if (!ids || !states || !merged)
         status = pn_no_memory(err, "a picture");
@@ -312,20 +311,47 @@ static pantry_status encode_view(struct pn_eye *eye, const struct pn_vision_view
     return status;
 }
 
+/* The rows of all views, one after another, in the picture's order. */
+static pantry_status arrange(const struct pn_vision *v, const struct pn_vision_views *views, const float *from,
+                             float *to, struct pantry_error *err)
+{
+    size_t width = (size_t)v->n_out;
+    for (int i = 0; i < views->n_rows; i++, to += width) {
+        pantry_status status = views->order[i] < 0 ? pn_vision_new_line(v, to, err) : PANTRY_OK;
+        if (status)
+            return status;
+        if (views->order[i] >= 0)
+            memcpy(to, from + (size_t)views->order[i] * width, width * sizeof *to);
+    }
+    return PANTRY_OK;
+}
+
+static pantry_status encode_views(struct pn_eye *eye, const struct pn_vision_views *views, float *rows,
+                                  struct pantry_error *err)
+{
+    size_t width = (size_t)eye->vision->n_out, n = (size_t)pn_vision_views_rows(eye->vision, views), at = 0;
+    float *each = views->order ? malloc(n * width * sizeof *each) : rows;
+    pantry_status status = each ? PANTRY_OK : pn_no_memory(err, "a picture");
+    for (size_t i = 0; i < views->n && !status; i++) {
+        status = encode_view(eye, &views->view[i], each + at * width, err);
+        at += (size_t)pn_vision_view_rows(eye->vision, &views->view[i]);
+    }
+    if (!status && views->order)
+        status = arrange(eye->vision, views, each, rows, err);
+    if (views->order)
+        free(each);
+    return status;
+}
+
 /* `work` is held. */
 static pantry_status encode(struct pn_eye *eye, struct pn_seen *s, struct pantry_error *err)
 {
-    size_t width = (size_t)eye->vision->n_out, bytes = (size_t)s->n_rows * width * sizeof(float), at = 0;
+    size_t width = (size_t)eye->vision->n_out, bytes = (size_t)s->n_rows * width * sizeof(float);
     pantry_status status = pn_memory_take(eye->runner->budget, bytes, "a picture", err);
     if (status)
         return status;
     float *rows = malloc(bytes);
-    if (!rows)
-        status = pn_no_memory(err, "a picture");
-    for (size_t i = 0; i < s->views.n && !status; i++) {
-        status = encode_view(eye, &s->views.view[i], rows + at * width, err);
-        at += (size_t)pn_vision_view_rows(eye->vision, &s->views.view[i]);
-    }
+    status = rows ? encode_views(eye, &s->views, rows, err) : pn_no_memory(err, "a picture");
     pn_seq_memory_settle(&eye->memory);
     if (status) {
         pn_memory_give(eye->runner->budget, bytes);

@@ -61,7 +61,10 @@ pantry_status pn_hfdir_json(const char *dir, const char *name, json_t **out, str
     if (asprintf(&path, "%s/%s", dir, name) < 0)
         return pn_no_memory(err, dir);
     pantry_status status = pn_file_read(path, MAX_JSON, &text, &len, err);
-    if (!status && !(*out = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &e)))
+    size_t flags = JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL;
+    if (!status && !(*out = json_loadb(text, len, flags, &e)) && json_error_code(&e) == json_error_numeric_overflow)
+        *out = json_loadb(text, len, flags | JSON_DECODE_INT_AS_REAL, &e); /* "model_max_length": 1e30 as an integer */
+    if (!status && !*out)
         status = pn_fail(err, PANTRY_FORMAT, "%s: is not JSON: line %d, column %d: %s", path, e.line, e.column, e.text);
     if (!status && !json_is_object(*out)) {
         json_decref(*out);

@@ -7,6 +7,22 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What transformers takes where the configuration of a part leaves sizes out, as LLaVA's published ones do. */
+static void complete_part(json_t *part)
+{
+    static const char sizes[] = "{s:i,s:i,s:i,s:i,s:i,s:i,s:i}";
+    const char *type = json_string_value(json_object_get(part, "model_type"));
+    bool mistral = type && strcmp(type, "mistral") == 0;
+    if (json_object_get(part, "hidden_size") || (!mistral && (!type || strcmp(type, "llama") != 0)))
+        return;
+    json_t *usual =
+        json_pack(sizes, "hidden_size", 4096, "intermediate_size", mistral ? 14336 : 11008, "num_hidden_layers", 32,
+                  "num_attention_heads", 32, "num_key_value_heads", mistral ? 8 : 32, "max_position_embeddings",
+                  mistral ? 131072 : 2048, "vocab_size", 32000);
+    json_object_update_missing(part, usual);
+    json_decref(usual);
+}
+
 /* The part of a configuration that is about text, completed by the rest: of models that also see or hear. */
 static json_t *text_config(const json_t *config)
 {
@@ -20,6 +36,7 @@ static json_t *text_config(const json_t *config)
         own = json_object_get(own, "text_config");
     json_t *all = json_copy(own);
     json_object_update_missing(all, (json_t *)(uintptr_t)config);
+    complete_part(all);
     return all;
 }
 

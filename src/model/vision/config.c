@@ -1,6 +1,5 @@
 /* Encoders of directories: config.json, preprocessor_config.json, and the tensors. */
-#include "model/hf/hf.h"
-#include "model/vision/vision.h"
+#include "model/vision/more.h"
 
 #include "format/names.h"
 #include "tensor/weight.h"
@@ -16,25 +15,19 @@ struct reader {
     struct pn_hf hf;      /* hf.config: of the encoder */
     json_t *all;          /* config.json */
     json_t *preprocessor; /* NULL: none */
+    json_t *processor;    /* processor_config.json; NULL: none */
+    json_t *tokenizer;    /* tokenizer_config.json; NULL: none */
 };
 
 /* ---- numbers ---- */
 
-/* A number of a JSON object that must be within bounds, or `fallback` if there is none. */
 static int64_t number(struct reader *r, const json_t *object, const char *key, int64_t fallback, int64_t least,
                       int64_t most)
 {
-    const json_t *value = json_object_get(object, key);
-    if (!value || json_is_null(value))
-        return fallback;
-    int64_t n = json_integer_value(value);
-    if (!json_is_integer(value) || n < least || n > most)
-        pn_hf_fail(&r->hf, PANTRY_FORMAT, "%s of the vision part is out of range (allowed %lld to %lld)", key,
-                   (long long)least, (long long)most);
-    return n < least ? least : n > most ? most : n;
+    return pn_vision_number(&r->hf, object, key, fallback, least, most);
 }
 
-/* The same of the encoder's configuration, by the first of several names; without a fallback. */
+/* A number of the encoder's configuration, by the first of several names; without a fallback. */
 static int config(struct reader *r, const char *names, int64_t least, int64_t most)
 {
     int64_t n = pn_hf_int(&r->hf, names, -1);
@@ -42,12 +35,6 @@ static int config(struct reader *r, const char *names, int64_t least, int64_t mo
         pn_hf_fail(&r->hf, PANTRY_FORMAT, "%s of the vision part is missing or out of range (allowed %lld to %lld)",
                    names, (long long)least, (long long)most);
     return n < least ? (int)least : n > most ? (int)most : (int)n;
-}
-
-static bool truth(const json_t *object, const char *key, bool fallback)
-{
-    const json_t *value = json_object_get(object, key);
-    return json_is_boolean(value) ? json_is_true(value) : fallback;
 }
 
 /* ---- the encoder ---- */
@@ -64,6 +51,13 @@ static json_t *with_defaults(const struct pn_vision_family *f, const json_t *own
     json_t *defaults = json_loads(text, 0, NULL);
     json_object_update_missing(all, defaults);
     json_decref(defaults);
+    /* Both sides, if they are the same, are one. */
+    static const char *const sides[] = {"image_size", "patch_size"};
+    for (size_t i = 0; i < sizeof sides / sizeof *sides; i++) {
+        const json_t *pair = json_object_get(all, sides[i]);
+        if (json_array_size(pair) == 2 && json_equal(json_array_get(pair, 0), json_array_get(pair, 1)))
+            json_object_set(all, sides[i], json_array_get(pair, 0));
+    }
     return all;
 }
 
@@ -82,20 +76,42 @@ static enum pn_act_fn act_of(struct reader *r, const char *name)
     return PN_ACT_FN_GELU;
 }
 
-/* The layers that run: up to the one whose states are used. */
+/* One of n layers, counted from the end if it is negative; 0: the embeddings. */
+static int layer_at(struct reader *r, int64_t at, int n, int least)
+{
+    int64_t layer = at < 0 ? n + 1 + at : at;
+    if (layer < least || layer > n)
+        pn_hf_fail(&r->hf, PANTRY_FORMAT, "vision_feature_layer %lld is not one of %d layers", (long long)at, n);
+    return layer < least || layer > n ? n : (int)layer;
+}
+
+/* The layers that run: up to the last one whose states are used. */
 static int used_layers(struct reader *r, int n)
 {
-    const json_t *layer = json_object_get(r->all, "vision_feature_layer");
-    if (!r->v->family->feature_layer)
+    struct pn_vision *v = r->v;
+    const json_t *list = json_object_get(r->all, "vision_feature_layer");
+    size_t n_taps = json_array_size(list);
+    int most = 1, *taps;
+    if (!v->family->feature_layer)
         return n;
-    if (layer && !json_is_integer(layer))
-        pn_hf_fail(&r->hf, PANTRY_UNSUPPORTED, "states of several layers (vision_feature_layer) are not supported");
-    int64_t at = layer ? json_integer_value(layer) : -2;
-    at = at < 0 ? n + 1 + at : at;
-    if (at < 1 || at > n)
-        pn_hf_fail(&r->hf, PANTRY_FORMAT, "vision_feature_layer %lld is not one of %d layers",
-                   (long long)json_integer_value(layer), n);
-    return at < 1 || at > n ? n : (int)at;
+    if (!n_taps)
+        return layer_at(r,
+                        json_is_integer(list)                ? json_integer_value(list)
+                        : v->family->merge == PN_MERGE_WEAVE ? -1
+                                                             : -2,
+                        n, 1);
+    taps = pn_arena_array(&v->arena, n_taps, sizeof *taps);
+    if (!taps || n_taps > PN_MAX_LAYERS) {
+        pn_hf_fail(&r->hf, PANTRY_LIMIT, "vision_feature_layer has too many layers (found %zu)", n_taps);
+        return n;
+    }
+    for (size_t i = 0; i < n_taps; i++) {
+        taps[i] = layer_at(r, json_integer_value(json_array_get(list, i)), n, 0);
+        most = taps[i] > most ? taps[i] : most;
+    }
+    v->taps = taps;
+    v->n_taps = (int)n_taps;
+    return most;
 }
 
 static void read_windows(struct reader *r)
@@ -142,6 +158,10 @@ static void read_config(struct reader *r)
     v->group = group_of(r, image_size);
     v->n_side = image_size / v->patch;
     v->eps = (float)pn_hf_float(&r->hf, "layer_norm_eps rms_norm_eps", 1e-6);
+    v->norm = v->family->norm;
+    v->post_norm = v->family->post_norm;
+    v->post_eps = v->eps;
+    v->theta = 10000;
     v->act = act_of(r, json_string_value(json_object_get(r->hf.config, "hidden_act")));
     const char *project = json_string_value(json_object_get(r->all, "projector_hidden_act"));
     v->project_act = project ? act_of(r, project) : PN_ACT_FN_GELU;
@@ -171,10 +191,16 @@ static void read_size(struct reader *r, const json_t *p)
         v->max_pixels = v->max_pixels < longest ? v->max_pixels : longest;
         return;
     }
+    if (v->sizing == PN_SIZING_NATIVE) {
+        v->height = (int)number(r, size, "longest_edge", 1024, 1, PN_IMAGE_MAX_SIDE);
+        v->height = (int)number(r, size, "height", v->height, 1, PN_IMAGE_MAX_SIDE);
+        v->width = (int)number(r, size, "width", v->height, 1, PN_IMAGE_MAX_SIDE);
+        return;
+    }
     v->height =
         (int)number(r, size, v->sizing == PN_SIZING_SHORTEST ? "shortest_edge" : "height", side, 1, PN_IMAGE_MAX_SIDE);
     v->width = (int)number(r, size, "width", v->height, 1, PN_IMAGE_MAX_SIDE);
-    if (v->sizing == PN_SIZING_SHORTEST && truth(p, "do_center_crop", true)) {
+    if (v->sizing == PN_SIZING_SHORTEST && pn_vision_truth(p, "do_center_crop", true)) {
         v->crop_height = json_is_integer(crop) ? (int)number(r, p, "crop_size", side, 1, PN_IMAGE_MAX_SIDE)
                                                : (int)number(r, crop, "height", v->height, 1, PN_IMAGE_MAX_SIDE);
         v->crop_width = (int)number(r, crop, "width", v->crop_height, 1, PN_IMAGE_MAX_SIDE);
@@ -197,33 +223,38 @@ static void read_preprocessor(struct reader *r)
 {
     struct pn_vision *v = r->v;
     const json_t *p = r->preprocessor;
-    bool smart = v->family->sizing == PN_SIZING_SMART;
     read_size(r, p);
     v->filter = (enum pn_resample)number(r, p, "resample", PN_RESAMPLE_BICUBIC, 0, PN_N_RESAMPLE - 1);
     const json_t *scale = json_object_get(p, "rescale_factor");
-    v->rescale = !truth(p, "do_rescale", true) ? 1 : json_is_number(scale) ? json_number_value(scale) : 1.0 / 255;
-    bool normalize = truth(p, "do_normalize", true);
+    v->rescale = !pn_vision_truth(p, "do_rescale", true) ? 1
+                 : json_is_number(scale)                 ? json_number_value(scale)
+                                                         : 1.0 / 255;
+    bool normalize = pn_vision_truth(p, "do_normalize", true);
     read_channels(r, normalize ? p : NULL, "image_mean", normalize ? 0.5 : 0, v->mean);
     read_channels(r, normalize ? p : NULL, "image_std", normalize ? 0.5 : 1, v->deviation);
     if (v->deviation[0] == 0 || v->deviation[1] == 0 || v->deviation[2] == 0)
         pn_hf_fail(&r->hf, PANTRY_FORMAT, "image_std has a zero");
+    bool free = v->sizing == PN_SIZING_SMART || v->sizing == PN_SIZING_NATIVE || r->v->late;
     int side = v->crop_width ? v->crop_width : v->width, high = v->crop_height ? v->crop_height : v->height;
-    if (!smart && (side != v->n_side * v->patch || high != side))
+    if (!free && (side != v->n_side * v->patch || high != side))
         pn_hf_fail(&r->hf, PANTRY_FORMAT, "pictures become %d x %d pixels, but the encoder sees %d x %d", side, high,
                    v->n_side * v->patch, v->n_side * v->patch);
 }
 
-static void open_preprocessor(struct reader *r, const char *dir)
+static void open_file(struct reader *r, const char *dir, const char *name, json_t **out)
 {
-    pantry_status status = pn_hfdir_json(dir, "preprocessor_config.json", &r->preprocessor, r->hf.err);
-    if (status == PANTRY_NOT_FOUND) { /* newer directories have one file for all parts */
-        json_t *all = NULL;
-        status = pn_hfdir_json(dir, "processor_config.json", &all, r->hf.err);
-        r->preprocessor = json_incref(json_object_get(all, "image_processor"));
-        json_decref(all);
-    }
+    pantry_status status = r->hf.status ? PANTRY_OK : pn_hfdir_json(dir, name, out, r->hf.err);
     if (status && status != PANTRY_NOT_FOUND)
         r->hf.status = status;
+}
+
+static void open_files(struct reader *r, const char *dir)
+{
+    open_file(r, dir, "preprocessor_config.json", &r->preprocessor);
+    open_file(r, dir, "processor_config.json", &r->processor);
+    open_file(r, dir, "tokenizer_config.json", &r->tokenizer);
+    if (!r->preprocessor) /* newer directories have one file for all parts */
+        r->preprocessor = json_incref(json_object_get(r->processor, "image_processor"));
 }
 
 /* ---- tensors ---- */
@@ -245,16 +276,45 @@ static bool to_floats(struct reader *r, struct pn_tensor_info *t, bool plus_one)
     return true;
 }
 
-/* A kernel that covers a patch is a matrix: (out, channels, ..., side, side) as (out, values of a patch). */
+/* A kernel that covers a patch is a matrix: (out, channels, ..., side, side) as (out, values of a patch). Leading ones
+ * of a table are left out. */
 static struct pn_st_tensor flat(const struct pn_st_tensor *t)
 {
     struct pn_st_tensor f = *t;
-    for (int i = 2; i < t->n_dims; i++) {
-        f.shape[1] *= t->shape[i];
+    while (f.n_dims > 1 && f.n_dims != 4 && f.n_dims != 5 && f.shape[0] == 1) {
+        f.n_dims--;
+        memmove(f.shape, f.shape + 1, (size_t)f.n_dims * sizeof *f.shape);
+        f.shape[f.n_dims] = 1;
+    }
+    for (int i = 2; i < f.n_dims; i++) {
+        f.shape[1] *= f.shape[i];
         f.shape[i] = 1;
     }
-    f.n_dims = t->n_dims > 2 ? 2 : t->n_dims;
+    f.n_dims = f.n_dims > 2 ? 2 : f.n_dims;
     return f;
+}
+
+/* MLX puts the channels of a kernel last: (out, ..., side, side, 3). Copies it with them in their place, as float32. */
+static bool turn_kernel(struct reader *r, const struct pn_st_tensor *from, struct pn_tensor_info *t)
+{
+    int64_t n_out = from->shape[0], n = t->shape[1];
+    float *values = pn_arena_array(&r->v->weights->arena, (size_t)(n_out * n), sizeof *values);
+    float *row = pn_arena_array(&r->v->weights->arena, (size_t)n, sizeof *row);
+    if (!values || !row) {
+        pn_hf_fail(&r->hf, PANTRY_NO_MEMORY, "out of memory for tensors");
+        return false;
+    }
+    for (int64_t i = 0; i < n_out; i++) {
+        pn_type_decode_row(t->type, (const char *)t->data + (size_t)i * pn_type_row_bytes(t->type, (size_t)n), row,
+                           (size_t)n);
+        for (int64_t k = 0; k < n; k++)
+            values[i * n + k % 3 * (n / 3) + k / 3] = row[k];
+    }
+    t->type = PN_TYPE_F32;
+    t->number = pn_type_info(t->type)->gguf;
+    t->data = values;
+    t->bytes = (size_t)(n_out * n) * sizeof *values;
+    return true;
 }
 
 static void add_tensor(struct reader *r, const struct pn_st_tensor *from, const char *name)
@@ -262,8 +322,9 @@ static void add_tensor(struct reader *r, const struct pn_st_tensor *from, const 
     struct pn_hf_matrix m;
     struct pn_weights *w = r->v->weights;
     struct pn_st_tensor t = flat(from);
-    if (from->n_dims > 2 && from->shape[1] != 3) { /* MLX puts them last */
-        pn_hf_fail(&r->hf, PANTRY_UNSUPPORTED, "tensor %s does not begin with its 3 channels", from->name);
+    bool kernel = from->n_dims > 3, turned = kernel && from->shape[1] != 3;
+    if (turned && from->shape[from->n_dims - 1] != 3) {
+        pn_hf_fail(&r->hf, PANTRY_UNSUPPORTED, "tensor %s does not have 3 channels", from->name);
         return;
     }
     struct pn_tensor_info info = {.name = pn_arena_copy(&w->arena, name, strlen(name))};
@@ -282,6 +343,10 @@ static void add_tensor(struct reader *r, const struct pn_st_tensor *from, const 
     info.places = m.weight->n_planes > 1 || m.weight->mats ? m.weight : NULL;
     if (info.n_dims == 1 && !info.places && !to_floats(r, &info, strstr(name, "soft_emb_norm") != NULL))
         return;
+    if (turned && (info.places || pn_type_info(info.type)->block != 1 || !turn_kernel(r, from, &info))) {
+        pn_hf_fail(&r->hf, PANTRY_UNSUPPORTED, "tensor %s is a kernel of a type that is not supported", from->name);
+        return;
+    }
     if (!pn_vec_push(&r->hf.tensors, info))
         pn_hf_fail(&r->hf, PANTRY_NO_MEMORY, "out of memory for tensors");
 }
@@ -328,25 +393,36 @@ static int32_t token_of(struct reader *r)
     return value >= 0 && value <= INT32_MAX ? (int32_t)value : -1;
 }
 
+/* Whether the first state counts too: by default it is the class token's, which is left out. */
+static bool takes_all(const struct reader *r)
+{
+    const char *strategy = json_string_value(json_object_get(r->all, "vision_feature_select_strategy"));
+    return strategy && strcmp(strategy, "full") == 0;
+}
+
 static void read_all(struct reader *r, const struct pn_weights *text)
 {
     struct pn_vision *v = r->v;
     read_config(r);
-    if (!r->hf.status)
-        open_preprocessor(r, text->hf->dir);
+    open_files(r, text->hf->dir);
     if (!r->hf.status)
         read_preprocessor(r);
     v->token = token_of(r);
     if (!r->hf.status)
         read_tensors(r, text->hf);
     v->has_class = v->weights->tensor_index && pn_weights_tensor(v->weights, "v.class_embd");
+    v->skip = v->family->feature_layer ? !takes_all(r) : v->has_class;
+    struct pn_vision_files files = {v, &r->hf, r->all, r->preprocessor, r->processor, r->tokenizer};
+    if (!r->hf.status && v->family->more)
+        v->family->more(&files);
 }
 
 static const struct pn_vision_family *family_of(const struct pn_weights *text)
 {
     const json_t *config = text->hf ? text->hf->config : NULL;
+    const json_t *own = json_object_get(config, "vision_config");
     const char *type = json_string_value(json_object_get(config, "model_type"));
-    return type && json_object_get(config, "vision_config") ? pn_vision_family_of(type) : NULL;
+    return type && own ? pn_vision_family_of(type, json_string_value(json_object_get(own, "model_type"))) : NULL;
 }
 
 bool pn_vision_is_in(const struct pn_weights *text)
@@ -381,6 +457,8 @@ pantry_status pn_vision_open(const struct pn_weights *text, struct pn_vision **o
     w->n_tensors = r.hf.tensors.len;
     json_decref(r.hf.config);
     json_decref(r.preprocessor);
+    json_decref(r.processor);
+    json_decref(r.tokenizer);
     if (r.hf.status) {
         pn_fail_prefix(err, "%s", text->path);
         pn_vision_free(v);

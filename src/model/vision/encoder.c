@@ -6,7 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Rows and columns rotate half of the pairs each, with the same frequencies (Qwen2-VL, 2024, section 2.1). */
+/* Rows and columns rotate half of the pairs each, with the same frequencies (Qwen2-VL, 2024, section 2.1), or rows with
+ * the 1st, 3rd, ... and columns with the 2nd, 4th, ... (Pixtral, 2024). */
 static pn_array rotation(struct pn_builder *b, const struct pn_vision *v)
 {
     int dim = v->n_embd / v->n_head, quarter = dim / 4;
@@ -15,8 +16,10 @@ static pn_array rotation(struct pn_builder *b, const struct pn_vision *v)
     if (dim % 4 || dim > PN_MAX_HEAD_DIM)
         return pn_graph_fail(b->graph, PANTRY_UNSUPPORTED, "heads of %d values cannot be rotated in two directions",
                              dim);
-    for (int i = 0; i < 2 * quarter; i++)
-        inv_freq[i] = powf(10000, -2.0f * (float)(i % quarter) / (float)(2 * quarter));
+    for (int i = 0; i < 2 * quarter; i++) {
+        int which = 2 * (i % quarter) + (v->interleaved ? i / quarter : 0);
+        inv_freq[i] = powf(v->theta, -(float)which / (float)(2 * quarter));
+    }
     return pn_rope_table(b->graph, inv_freq, NULL, 0, dim, 1, &split);
 }
 
@@ -29,10 +32,13 @@ static pn_array heads(struct pn_builder *b, const struct pn_vision *v, int layer
         x = pn_builder_project_rows(b, layer, "attn_qkv", x, which * n, n, 3 * n, false);
     else
         x = pn_builder_project(b, layer, names[which], x, n);
+    static const char *const norms[] = {"attn_q_norm", "attn_k_norm", "attn_v_norm"};
+    if (which < 2 && pn_builder_has(b, layer, norms[which], "weight")) /* of all heads together: InternVL */
+        x = pn_rms_norm(b->graph, x, pn_builder_weight(b, layer, norms[which]), 1e-6f);
     x = pn_reshape(b->graph, x, v->n_head, dim);
     if (v->family->positions != PN_POSITIONS_ROTATED || which == 2)
         return x;
-    return pn_rope(b->graph, x, b->rope_global, PN_ROPE_HALVES);
+    return pn_rope(b->graph, x, b->rope_global, v->neighbours ? PN_ROPE_PAIRS : PN_ROPE_HALVES);
 }
 
 static pn_array attention(struct pn_builder *b, const struct pn_vision *v, int layer, pn_array x)
@@ -72,7 +78,33 @@ static pn_array embedding(struct pn_builder *b, const struct pn_vision *v) /* (t
     return pn_builder_has(b, -1, "v.pre_ln", "weight") ? pn_builder_norm(b, -1, "v.pre_ln", x) : x;
 }
 
-static pn_array states(struct pn_builder *b, const struct pn_vision *v) /* (outputs, n_embd) */
+/* What a block adds to the stream, scaled where the file has scales. */
+static pn_array scaled(struct pn_builder *b, int layer, const char *name, pn_array y, int n)
+{
+    return pn_builder_has(b, layer, name, "weight")
+               ? pn_mul(b->graph, y, pn_builder_vector(b, layer, name, "weight", 0, n))
+               : y;
+}
+
+static pn_array post_norm(struct pn_builder *b, const struct pn_vision *v, pn_array x)
+{
+    const char *name = v->family->merge == PN_MERGE_WEAVE ? "mm.input_norm" : "v.post_ln"; /* whose part it is */
+    pn_array weight = pn_builder_weight(b, -1, name);
+    if (v->family->norm == PN_NORM_RMS)
+        return pn_rms_norm(b->graph, x, weight, v->post_eps);
+    return pn_layer_norm(b->graph, x, weight, pn_builder_optional(b, -1, name, "bias"), v->post_eps);
+}
+
+/* The states that count, side by side: after[i] are those of i layers. */
+static pn_array tapped(struct pn_builder *b, const struct pn_vision *v, const pn_array *after)
+{
+    pn_array all = after[v->n_taps ? v->taps[0] : v->n_layer];
+    for (int i = 1; i < v->n_taps; i++)
+        all = pn_concat(b->graph, all, after[v->taps[i]]);
+    return all;
+}
+
+static pn_array states(struct pn_builder *b, const struct pn_vision *v) /* (outputs, n_state) */
 {
     char context[48];
     b->graph->context = context;
@@ -80,16 +112,20 @@ static pn_array states(struct pn_builder *b, const struct pn_vision *v) /* (outp
     snprintf(context, sizeof context, "the vision encoder");
     if (v->family->positions == PN_POSITIONS_ROTATED)
         b->rope_global = rotation(b, v);
-    pn_array x = embedding(b, v);
+    pn_array x = embedding(b, v), after[PN_MAX_LAYERS + 1] = {x};
     for (int layer = 0; layer < v->n_layer; layer++) {
         snprintf(context, sizeof context, "layer %d of the vision encoder", layer);
         b->graph->layer = layer;
-        x = pn_add(b->graph, x, attention(b, v, layer, pn_builder_norm(b, layer, "ln1", x)));
-        x = pn_add(b->graph, x, mlp(b, v, layer, pn_builder_norm(b, layer, "ln2", x)));
+        pn_array y = attention(b, v, layer, pn_builder_norm(b, layer, "ln1", x));
+        x = pn_add(b->graph, x, scaled(b, layer, "ls1", y, v->n_embd));
+        y = mlp(b, v, layer, pn_builder_norm(b, layer, "ln2", x));
+        x = pn_add(b->graph, x, scaled(b, layer, "ls2", y, v->n_embd));
+        after[layer + 1] = x;
     }
     b->graph->layer = v->n_layer;
-    if (v->family->post_norm)
-        x = pn_builder_norm(b, -1, "v.post_ln", x);
+    x = tapped(b, v, after);
+    if (v->post_norm)
+        x = post_norm(b, v, x);
     x = pn_output_rows(b->graph, x);
     b->graph->context = NULL;
     return x;
@@ -108,7 +144,7 @@ static pantry_status describe(struct pn_model *m, const struct pn_vision *v, str
                               .norm_eps = v->eps,
                               .rms_eps = v->eps,
                               .window = v->window,
-                              .norm = v->family->norm,
+                              .norm = v->norm,
                               .act = v->act};
     hp->layers = pn_arena_array(&m->arena, (size_t)v->n_layer, sizeof *hp->layers);
     if (!hp->layers)

@@ -27,14 +27,32 @@ size_t pn_vision_placeholders(const struct pn_vision *v, const char *text, size_
     return n;
 }
 
+void pn_vision_write_rows(const struct pn_vision *v, int n, struct pn_buf *out)
+{
+    for (; n > 0; n--)
+        pn_buf_puts(out, v->token_text);
+}
+
+void pn_vision_write_lines(const struct pn_vision *v, const struct pn_vision_views *picture, struct pn_buf *out)
+{
+    const struct pn_vision_view *view = picture->view;
+    for (int lines = view->rows / v->group; lines > 0; lines--) {
+        pn_vision_write_rows(v, view->cols / v->group, out);
+        pn_buf_puts(out, lines > 1 ? v->line : v->after);
+    }
+}
+
 static void put_picture(const struct pn_vision *v, const struct pn_vision_views *picture, struct pn_buf *out)
 {
     const struct pn_vision_family *f = v->family;
-    pn_buf_puts(out, f->before ? f->before : "");
-    for (size_t i = 0; i < picture->n; i++)
-        for (int n = pn_vision_view_rows(v, &picture->view[i]); n > 0; n--)
-            pn_buf_puts(out, v->token_text);
-    pn_buf_puts(out, f->after ? f->after : "");
+    const char *before = v->before ? v->before : f->before, *after = v->after ? v->after : f->after;
+    if (f->write) {
+        f->write(v, picture, out);
+        return;
+    }
+    pn_buf_puts(out, before ? before : "");
+    pn_vision_write_rows(v, pn_vision_picture_rows(v, picture), out);
+    pn_buf_puts(out, after ? after : "");
 }
 
 pantry_status pn_vision_expand(const struct pn_vision *v, const char *text, size_t len,

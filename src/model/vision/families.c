@@ -1,4 +1,6 @@
 /* One row per family of models that see: see vision.h. */
+#include "model/vision/more.h"
+
 #include "model/vision/vision.h"
 
 #include <string.h>
@@ -11,12 +13,76 @@
     "'hidden_act': 'gelu_pytorch_tanh', 'layer_norm_eps': 1e-6}"
 #define QWEN "{'patch_size': 14, 'num_heads': 16, 'depth': 32, 'spatial_merge_size': 2, 'temporal_patch_size': 2"
 
+#define PIXTRAL                                                                                                        \
+    "{'image_size': 1024, 'patch_size': 16, 'hidden_size': 1024, 'num_attention_heads': 16, 'num_hidden_layers': 24, " \
+    "'hidden_act': 'gelu', 'layer_norm_eps': 1e-5, 'rope_theta': 10000.0}"
+#define IDEFICS3                                                                                                       \
+    "{'image_size': 224, 'patch_size': 32, 'hidden_size': 1152, 'num_attention_heads': 16, 'num_hidden_layers': 12, "  \
+    "'hidden_act': 'gelu_pytorch_tanh', 'layer_norm_eps': 1e-6}"
+#define INTERNVL                                                                                                       \
+    "{'image_size': 448, 'patch_size': 14, 'hidden_size': 1024, 'num_attention_heads': 16, 'num_hidden_layers': 24, "  \
+    "'hidden_act': 'gelu', 'layer_norm_eps': 1e-6}"
+
 static const struct pn_vision_family families[] = {
     {.types = "llava",
+     .encoder = "pixtral",
+     .token = "[IMG]",
+     .defaults = PIXTRAL,
+     .sizing = PN_SIZING_NATIVE,
+     .positions = PN_POSITIONS_ROTATED,
+     .norm = PN_NORM_RMS,
+     .feature_layer = true,
+     .more = pn_vision_more_pixtral,
+     .write = pn_vision_write_lines,
+     .project = pn_vision_project_mlp},
+    {.types = "mistral3",
+     .projector = "pixtral",
+     .token = "[IMG]",
+     .defaults = PIXTRAL,
+     .sizing = PN_SIZING_NATIVE,
+     .positions = PN_POSITIONS_ROTATED,
+     .merge = PN_MERGE_WEAVE,
+     .norm = PN_NORM_RMS,
+     .post_norm = true,
+     .feature_layer = true,
+     .more = pn_vision_more_pixtral,
+     .write = pn_vision_write_lines,
+     .project = pn_vision_project_merged},
+    {.types = "idefics3 smolvlm",
+     .projector = "idefics3",
+     .token = "<image>",
+     .defaults = IDEFICS3,
+     .norm = PN_NORM_LAYER,
+     .post_norm = true,
+     .more = pn_vision_more_idefics3,
+     .cut = pn_vision_cut_idefics3,
+     .write = pn_vision_write_idefics3,
+     .project = pn_vision_project_one},
+    {.types = "llava_next",
      .token = "<image>",
      .defaults = CLIP,
      .norm = PN_NORM_LAYER,
      .feature_layer = true,
+     .more = pn_vision_more_llava_next,
+     .cut = pn_vision_cut_llava_next,
+     .project = pn_vision_project_mlp},
+    {.types = "internvl",
+     .projector = "internvl",
+     .token = "<IMG_CONTEXT>",
+     .before = "<img>",
+     .after = "</img>",
+     .defaults = INTERNVL,
+     .norm = PN_NORM_LAYER,
+     .more = pn_vision_more_internvl,
+     .cut = pn_vision_cut_internvl,
+     .project = pn_vision_project_merged},
+    {.types = "llava",
+     .projector = "mlp",
+     .token = "<image>",
+     .defaults = CLIP,
+     .norm = PN_NORM_LAYER,
+     .feature_layer = true,
+     .more = pn_vision_more_llava,
      .project = pn_vision_project_mlp},
     {.types = "gemma3",
      .projector = "gemma3",
@@ -57,13 +123,14 @@ const struct pn_vision_family *pn_vision_family_at(size_t i)
     return i < sizeof families / sizeof *families ? &families[i] : NULL;
 }
 
-const struct pn_vision_family *pn_vision_family_of(const char *type)
+const struct pn_vision_family *pn_vision_family_of(const char *type, const char *encoder)
 {
     size_t len = strlen(type), n;
     for (size_t i = 0; i < sizeof families / sizeof *families; i++)
         for (const char *at = families[i].types; *at; at += n + (at[n] == ' ')) {
             n = strcspn(at, " ");
-            if (n == len && memcmp(at, type, n) == 0)
+            if (n == len && memcmp(at, type, n) == 0 &&
+                (!families[i].encoder || (encoder && strcmp(encoder, families[i].encoder) == 0)))
                 return &families[i];
         }
     return NULL;

@@ -82,30 +82,125 @@ static void read_windows(struct reader *r)
         full[i] = (i + 1) % every == 0;
 }
 
+/* ---- what the families' processors do in directories, and files do not say ---- */
+
+static void square(struct reader *r, int image_size, enum pn_resample filter)
+{
+    struct pn_vision *v = r->v;
+    v->sizing = PN_SIZING_FIXED;
+    v->filter = filter;
+    v->width = v->height = v->tile = image_size / v->patch * v->patch;
+    if (v->tile < 1 && !r->status)
+        r->status = pn_fail(r->err, PANTRY_FORMAT, "clip.vision.image_size is smaller than a patch");
+}
+
+static void read_gemma(struct reader *r, int image_size)
+{
+    r->v->group = number(r, "clip.vision.projector.scale_factor", 4, 1, 64);
+    square(r, image_size, PN_RESAMPLE_BILINEAR);
+}
+
+static void read_qwen(struct reader *r, int image_size)
+{
+    struct pn_vision *v = r->v;
+    (void)image_size;
+    v->group = number(r, "clip.vision.spatial_merge_size", 2, 1, 16);
+    v->n_side = 0;
+    v->sizing = PN_SIZING_SMART;
+    v->filter = PN_RESAMPLE_BICUBIC;
+    v->min_pixels = 56 * 56;
+    v->max_pixels = 28 * 28 * 1280;
+}
+
+/* LLaVA's states are those before the last layer. Older files leave that layer out, and with it the norm after it. */
+static void read_llava(struct reader *r, int image_size)
+{
+    struct pn_vision *v = r->v;
+    const struct pn_meta *list = pn_weights_meta(v->weights, "clip.vision.feature_layer");
+    if (list && list->type == PN_META_ARRAY && list->n > 0 && !r->status)
+        r->status = pn_fail(r->err, PANTRY_UNSUPPORTED, "clip.vision.feature_layer is not supported");
+    v->n_layer -= v->n_layer > 1 && pn_weights_tensor(v->weights, "v.post_ln.weight");
+    v->group = 1;
+    square(r, image_size, PN_RESAMPLE_BICUBIC);
+    v->sizing = PN_SIZING_SHORTEST;
+    v->crop_width = v->crop_height = v->width;
+}
+
+static void read_idefics3(struct reader *r, int image_size)
+{
+    enum { TILED = 4 }; /* a picture becomes this many tiles long */
+    struct pn_vision *v = r->v;
+    v->group = number(r, "clip.vision.projector.scale_factor", 4, 1, 64);
+    square(r, image_size, PN_RESAMPLE_LANCZOS);
+    v->longest = number(r, "clip.vision.preproc_image_size", TILED * v->tile, 1, PN_IMAGE_MAX_SIDE);
+    v->max_tiles = PN_VISION_MAX_TILES;
+    v->before = "<fake_token_around_image>";
+    v->whole = "<global-img>";
+}
+
+static void read_pixtral(struct reader *r, int image_size)
+{
+    struct pn_vision *v = r->v;
+    v->group = number(r, "clip.vision.spatial_merge_size", 1, 1, 16);
+    square(r, image_size, PN_RESAMPLE_BICUBIC);
+    v->sizing = PN_SIZING_NATIVE;
+    v->n_side = 0;
+    v->interleaved = v->neighbours = true;
+    v->post_norm = pn_weights_tensor(v->weights, "mm.input_norm.weight") != NULL;
+    v->line = "[IMG_BREAK]";
+    v->after = "[IMG_END]";
+}
+
+static void read_internvl(struct reader *r, int image_size)
+{
+    struct pn_vision *v = r->v;
+    v->group = number(r, "clip.vision.projector.scale_factor", 2, 1, 64);
+    square(r, image_size, PN_RESAMPLE_BICUBIC);
+    v->min_tiles = number(r, "clip.vision.preproc_min_tiles", 1, 1, PN_VISION_MAX_TILES);
+    v->max_tiles = number(r, "clip.vision.preproc_max_tiles", 12, 1, PN_VISION_MAX_TILES);
+    v->input_eps = 1e-5f;
+    v->post_norm = pn_weights_tensor(v->weights, "v.post_ln.weight") != NULL;
+    v->norm = pn_weights_tensor(v->weights, "v.blk.0.ln1.bias") ? PN_NORM_LAYER : PN_NORM_RMS;
+}
+
+static const struct {
+    const char *projector;
+    void (*read)(struct reader *r, int image_size);
+} kinds[] = {
+    {"gemma3", read_gemma},      {"qwen2.5vl_merger", read_qwen}, {"qwen2vl_merger", read_qwen}, {"mlp", read_llava},
+    {"idefics3", read_idefics3}, {"pixtral", read_pixtral},       {"internvl", read_internvl},
+};
+
+static void read_kind(struct reader *r, int image_size)
+{
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (strcmp(kinds[i].projector, r->v->family->projector) == 0) {
+            kinds[i].read(r, image_size);
+            return;
+        }
+}
+
 static void read_all(struct reader *r)
 {
     struct pn_vision *v = r->v;
-    bool smart = v->family->sizing == PN_SIZING_SMART;
     int image_size = number(r, "clip.vision.image_size", 0, 1, 1 << 16);
     v->patch = number(r, "clip.vision.patch_size", 0, 1, 256);
     v->n_embd = number(r, "clip.vision.embedding_length", 0, 1, 1 << 16);
     v->n_head = number(r, "clip.vision.attention.head_count", 0, 1, PN_MAX_HEADS);
     v->n_layer = number(r, "clip.vision.block_count", 0, 1, PN_MAX_LAYERS);
     v->eps = real(r, "clip.vision.attention.layer_norm_epsilon", 1e-6f);
-    v->group = smart ? number(r, "clip.vision.spatial_merge_size", 2, 1, 16)
-                     : number(r, "clip.vision.projector.scale_factor", 4, 1, 64);
     v->frames = 1; /* the frames of Qwen's kernel are tensors of their own */
-    v->n_side = smart ? 0 : image_size / v->patch;
+    v->n_side = image_size / v->patch;
+    v->norm = v->family->norm;
+    v->post_norm = v->family->post_norm;
+    v->post_eps = v->eps;
+    v->theta = 10000;
     v->act = act_of(r);
     v->project_act = PN_ACT_FN_GELU;
     channels(r, "clip.vision.image_mean", v->mean);
     channels(r, "clip.vision.image_std", v->deviation);
     v->rescale = 1.0 / 255;
-    v->sizing = smart ? PN_SIZING_SMART : PN_SIZING_FIXED;
-    v->filter = smart ? PN_RESAMPLE_BICUBIC : PN_RESAMPLE_BILINEAR;
-    v->width = v->height = image_size / v->patch * v->patch;
-    v->min_pixels = 56 * 56;
-    v->max_pixels = 28 * 28 * 1280;
+    read_kind(r, image_size);
     if (!r->status && v->n_embd % v->n_head)
         r->status = pn_fail(r->err, PANTRY_FORMAT, "the vision part has %d values for %d heads", v->n_embd, v->n_head);
     if (!r->status && (v->deviation[0] == 0 || v->deviation[1] == 0 || v->deviation[2] == 0))
@@ -165,6 +260,7 @@ pantry_status pn_vision_open_gguf(const char *path, struct pn_vision **out, stru
         flatten(w, "v.patch_embd.weight.1");
         read_all(&r);
         v->has_class = pn_weights_tensor(w, "v.class_embd") != NULL;
+        v->skip = v->has_class;
     }
     if (r.status) {
         pn_fail_prefix(err, "%s", path);

@@ -9,8 +9,13 @@
 static const struct {
     const char *from, *to;
 } roots[] = {
-    {"vision_tower.vision_model.", ""},       {"vision_tower.", ""}, {"vision_model.", ""}, {"visual.", ""},
+    {"vision_tower.vision_model.", ""},
+    {"vision_tower.", ""},
+    {"vision_model.", ""},
+    {"visual.", ""},
     {"multi_modal_projector.", "projector."},
+    {"connector.", "connector."},
+    {"image_newline", "image_newline"},
 };
 
 /* "*" is a layer. Parts that have a weight and a bias are named once. */
@@ -43,6 +48,42 @@ static const struct {
     {"merger.ln_q", "v.post_ln"},
     {"merger.mlp.0", "mm.0"},
     {"merger.mlp.2", "mm.2"},
+    /* Pixtral */
+    {"patch_conv", "v.patch_embd"},
+    {"ln_pre", "v.pre_ln"},
+    {"transformer.layers.*.attention_norm", "v.blk.*.ln1"},
+    {"transformer.layers.*.ffn_norm", "v.blk.*.ln2"},
+    {"transformer.layers.*.attention.q_proj", "v.blk.*.attn_q"},
+    {"transformer.layers.*.attention.k_proj", "v.blk.*.attn_k"},
+    {"transformer.layers.*.attention.v_proj", "v.blk.*.attn_v"},
+    {"transformer.layers.*.attention.o_proj", "v.blk.*.attn_out"},
+    {"transformer.layers.*.feed_forward.gate_proj", "v.blk.*.ffn_gate"},
+    {"transformer.layers.*.feed_forward.up_proj", "v.blk.*.ffn_up"},
+    {"transformer.layers.*.feed_forward.down_proj", "v.blk.*.ffn_down"},
+    {"projector.norm", "mm.input_norm"},
+    {"projector.patch_merger.merging_layer", "mm.patch_merger"},
+    /* InternVL */
+    {"embeddings.cls_token", "v.class_embd"},
+    {"embeddings.position_embeddings", "v.position_embd.weight"},
+    {"embeddings.patch_embeddings.projection", "v.patch_embd"},
+    {"encoder.layer.*.layernorm_before", "v.blk.*.ln1"},
+    {"encoder.layer.*.layernorm_after", "v.blk.*.ln2"},
+    {"encoder.layer.*.attention.q_proj", "v.blk.*.attn_q"},
+    {"encoder.layer.*.attention.k_proj", "v.blk.*.attn_k"},
+    {"encoder.layer.*.attention.v_proj", "v.blk.*.attn_v"},
+    {"encoder.layer.*.attention.q_norm", "v.blk.*.attn_q_norm"},
+    {"encoder.layer.*.attention.k_norm", "v.blk.*.attn_k_norm"},
+    {"encoder.layer.*.attention.projection_layer", "v.blk.*.attn_out"},
+    {"encoder.layer.*.lambda_1", "v.blk.*.ls1.weight"},
+    {"encoder.layer.*.lambda_2", "v.blk.*.ls2.weight"},
+    {"encoder.layer.*.mlp.fc1", "v.blk.*.ffn_up"},
+    {"encoder.layer.*.mlp.fc2", "v.blk.*.ffn_down"},
+    {"layernorm", "v.post_ln"},
+    {"projector.layer_norm", "mm.input_norm"},
+    /* Idefics 3 */
+    {"connector.modality_projection.proj", "mm.model.fc"},
+    /* LLaVA-NeXT */
+    {"image_newline", "model.image_newline"},
     {"projector.linear_1", "mm.0"},
     {"projector.linear_2", "mm.2"},
     {"projector.mm_input_projection_weight", "mm.input_projection.weight"},

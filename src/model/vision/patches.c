@@ -70,9 +70,14 @@ int pn_vision_n_given(const struct pn_vision *v)
     return n_pixels(v) + (has_table(v) ? v->n_embd : 0);
 }
 
+int pn_vision_n_state(const struct pn_vision *v)
+{
+    return (v->n_taps ? v->n_taps : 1) * v->n_embd;
+}
+
 int pn_vision_n_merged(const struct pn_vision *v)
 {
-    return v->family->merge == PN_MERGE_JOIN ? v->group * v->group * v->n_embd : v->n_embd;
+    return v->family->merge == PN_MERGE_MEAN ? pn_vision_n_state(v) : v->group * v->group * pn_vision_n_state(v);
 }
 
 void pn_vision_levels(const struct pn_vision *v, int channel, float levels[256])
@@ -98,18 +103,32 @@ static void fill_pixels(const struct pn_vision *v, const struct pn_vision_view *
 static bool decode(const struct pn_vision *v, const char *name, int64_t row, int n, float *out)
 {
     const struct pn_tensor_info *t = pn_weights_tensor(v->weights, name);
-    if (!t || t->shape[t->n_dims - 1] != n || t->places || pn_type_info(t->type)->block != 1)
+    int64_t rows = t && t->n_dims > 1 ? t->shape[t->n_dims - 2] : 1;
+    if (!t || t->n_dims > 2 || t->shape[t->n_dims - 1] != n || t->places || pn_type_info(t->type)->block != 1 ||
+        row < 0 || row >= rows)
         return false;
     pn_type_decode_row(t->type, (const char *)t->data + (size_t)row * pn_type_row_bytes(t->type, (size_t)n), out,
                        (size_t)n);
     return true;
 }
 
+/* The index of patch i of n in a side of the table of positions. Where it is rounded down (Idefics 3),
+ * transformers 4.57 computes i / n * (1 - 1e-6) in float32, so that a patch at the beginning of a place belongs to the
+ * one before. */
+static int place_of(const struct pn_vision *v, int i, int n)
+{
+    int place = v->late ? (int)((double)i * v->n_side / n * (1 - 1e-6)) : i;
+    return place < v->n_side ? place : v->n_side - 1;
+}
+
 /* What is added to the embedding of a patch: its position. The class token has its own embedding, and takes back the
  * bias that every patch gets. */
-static bool fill_position(const struct pn_vision *v, int row, int col, float *to, float *room)
+static bool fill_position(const struct pn_vision *v, const struct pn_vision_view *view, int row, int col, float *to,
+                          float *room)
 {
-    int64_t at = row < 0 ? 0 : (int64_t)row * v->n_side + col + (v->has_class ? 1 : 0);
+    int64_t at = row < 0 ? 0
+                         : (int64_t)place_of(v, row, view->rows) * v->n_side + place_of(v, col, view->cols) +
+                               (v->has_class ? 1 : 0);
     if (!decode(v, "v.position_embd.weight", at, v->n_embd, to))
         return false;
     if (row >= 0)
@@ -140,14 +159,22 @@ pantry_status pn_vision_fill(const struct pn_vision *v, const struct pn_vision_v
             memset(to, 0, (size_t)n_pixels(v) * sizeof *to);
         else
             fill_pixels(v, view, order->row[i], order->col[i], levels, to);
-        ok = !has_table(v) || fill_position(v, order->row[i], order->col[i], to + n_pixels(v), room);
+        ok = !has_table(v) || fill_position(v, view, order->row[i], order->col[i], to + n_pixels(v), room);
     }
     free(room);
     return ok ? PANTRY_OK
               : pn_fail(err, PANTRY_FORMAT,
-                        "%s: the encoder's table of positions is missing or of a type "
-                        "that is not supported",
+                        "%s: the encoder's table of positions is missing, too short or of a "
+                        "type that is not supported",
                         v->weights->path);
+}
+
+pantry_status pn_vision_new_line(const struct pn_vision *v, float *row, struct pantry_error *err)
+{
+    return decode(v, "model.image_newline", 0, v->n_out, row)
+               ? PANTRY_OK
+               : pn_fail(err, PANTRY_FORMAT, "%s: image_newline is missing or has not %d values", v->weights->path,
+                         v->n_out);
 }
 
 /* ---- merging ---- */
@@ -155,7 +182,13 @@ pantry_status pn_vision_fill(const struct pn_vision *v, const struct pn_vision_v
 /* One merged row from the states at `token` (group * group). */
 static void merge_row(const struct pn_vision *v, const float *states, const int *token, int n, float *out)
 {
-    size_t width = (size_t)v->n_embd;
+    size_t width = (size_t)pn_vision_n_state(v);
+    if (v->family->merge == PN_MERGE_WEAVE) {
+        for (size_t j = 0; j < width; j++)
+            for (int i = 0; i < n; i++)
+                *out++ = states[(size_t)token[i] * width + j];
+        return;
+    }
     if (v->family->merge == PN_MERGE_JOIN) {
         for (int i = 0; i < n; i++)
             memcpy(out + (size_t)i * width, states + (size_t)token[i] * width, width * sizeof *out);
@@ -173,8 +206,12 @@ pantry_status pn_vision_merge(const struct pn_vision *v, const struct pn_vision_
                               const struct pn_vision_order *order, const float *states, float *merged,
                               struct pantry_error *err)
 {
-    int g = v->group, cols = view->cols / g, rows = view->rows / g, skip = v->has_class ? 1 : 0;
+    int g = v->group, cols = view->cols / g, rows = view->rows / g, skip = v->skip;
     size_t width = (size_t)pn_vision_n_merged(v), n_patches = (size_t)view->rows * (size_t)view->cols;
+    if (g == 1 && !v->window) { /* nothing to merge, and the class token may be among them */
+        memcpy(merged, states, (size_t)(order->n - skip) * width * sizeof *merged);
+        return PANTRY_OK;
+    }
     int *token = malloc((n_patches + (size_t)(g * g)) * sizeof *token), *of_group = token + n_patches;
     if (!token)
         return pn_no_memory(err, "a picture");

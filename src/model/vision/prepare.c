@@ -11,12 +11,20 @@ void pn_vision_views_free(struct pn_vision_views *views)
     for (size_t i = 0; i < views->n; i++)
         pn_image_free(&views->view[i].image);
     free(views->view);
+    free(views->order);
     *views = (struct pn_vision_views){0};
 }
 
-/* Adds a view, and takes over its image. */
-static pantry_status add(const struct pn_vision *v, struct pn_vision_views *out, struct pn_image *image,
-                         struct pantry_error *err)
+int pn_vision_views_rows(const struct pn_vision *v, const struct pn_vision_views *views)
+{
+    int n = 0;
+    for (size_t i = 0; i < views->n; i++)
+        n += pn_vision_view_rows(v, &views->view[i]);
+    return n;
+}
+
+pantry_status pn_vision_add_view(const struct pn_vision *v, struct pn_vision_views *out, struct pn_image *image,
+                                 struct pantry_error *err)
 {
     struct pn_vision_view view = {*image, image->height / v->patch, image->width / v->patch};
     struct pn_vision_view *all = realloc(out->view, (out->n + 1) * sizeof *all);
@@ -29,6 +37,9 @@ static pantry_status add(const struct pn_vision *v, struct pn_vision_views *out,
     if (view.rows % v->group || view.cols % v->group || view.rows < 1 || view.cols < 1)
         return pn_fail(err, PANTRY_FORMAT, "a picture of %d x %d patches cannot be divided into groups of %d x %d",
                        view.cols, view.rows, v->group, v->group);
+    if ((int64_t)view.rows * view.cols > MAX_PATCHES)
+        return pn_fail(err, PANTRY_LIMIT, "the picture has too many patches (found %d x %d, allowed %d)", view.cols,
+                       view.rows, MAX_PATCHES);
     return PANTRY_OK;
 }
 
@@ -84,12 +95,27 @@ static pantry_status smart_size(const struct pn_vision *v, const struct pn_image
     return PANTRY_OK;
 }
 
-static pantry_status resize(const struct pn_vision *v, const struct pn_image *image, struct pn_image *out,
-                            struct pantry_error *err)
+/* The first multiples of `unit` that a picture fits, once it is small enough. */
+static void native_size(const struct pn_vision *v, const struct pn_image *image, int *width, int *height)
+{
+    int unit = v->patch * v->group;
+    double w = image->width, h = image->height, ratio = fmax(h / v->height, w / v->width);
+    if (ratio > 1) {
+        h = fmax(1, floor(h / ratio));
+        w = fmax(1, floor(w / ratio));
+    }
+    *width = (((int)w - 1) / unit + 1) * unit;
+    *height = (((int)h - 1) / unit + 1) * unit;
+}
+
+pantry_status pn_vision_resize(const struct pn_vision *v, const struct pn_image *image, struct pn_image *out,
+                               struct pantry_error *err)
 {
     int width = v->width, height = v->height;
     if (v->sizing == PN_SIZING_SHORTEST)
         return shortest(v, image, out, err);
+    if (v->sizing == PN_SIZING_NATIVE)
+        native_size(v, image, &width, &height);
     pantry_status status = v->sizing == PN_SIZING_SMART ? smart_size(v, image, &width, &height, err) : PANTRY_OK;
     return status ? status : pn_image_resize(image, width, height, v->filter, out, err);
 }
@@ -99,9 +125,14 @@ pantry_status pn_vision_prepare(const struct pn_vision *v, const struct pn_image
 {
     struct pn_image resized;
     *out = (struct pn_vision_views){0};
-    pantry_status status = resize(v, image, &resized, err);
-    if (!status)
-        status = add(v, out, &resized, err);
+    pantry_status status;
+    if (v->family->cut) {
+        status = v->family->cut(v, image, out, err);
+    } else {
+        status = pn_vision_resize(v, image, &resized, err);
+        if (!status)
+            status = pn_vision_add_view(v, out, &resized, err);
+    }
     if (status)
         pn_vision_views_free(out);
     return status;

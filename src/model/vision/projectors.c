@@ -3,11 +3,38 @@
 
 #include "tensor/weight.h"
 
-/* Two products with an activation between them: LLaVA 1.5's and Qwen2-VL's. */
+static bool has(struct pn_builder *b, const char *name)
+{
+    return pn_builder_has(b, -1, name, "weight");
+}
+
+/* Two products with an activation between them: LLaVA 1.5's and Qwen2-VL's. GGUF files count Pixtral's from 1, and
+ * those of InternVL after its norm. */
 pn_array pn_vision_project_mlp(struct pn_builder *b, const struct pn_vision *v, pn_array x) /* (tokens, n_merged) */
 {
-    x = pn_act(b->graph, pn_builder_project(b, -1, "mm.0", x, 0), v->project_act);
-    return pn_builder_project(b, -1, "mm.2", x, 0); /* (tokens, n_out) */
+    const char *first = has(b, "mm.1") ? "mm.1" : has(b, "mm.model.mlp.1") ? "mm.model.mlp.1" : "mm.0";
+    const char *second = has(b, "mm.model.mlp.3") ? "mm.model.mlp.3" : "mm.2";
+    x = pn_act(b->graph, pn_builder_project(b, -1, first, x, 0), v->project_act);
+    return pn_builder_project(b, -1, second, x, 0); /* (tokens, n_out) */
+}
+
+/* One product: Idefics 3's. */
+pn_array pn_vision_project_one(struct pn_builder *b, const struct pn_vision *v, pn_array x)
+{
+    (void)v;
+    return pn_builder_project(b, -1, "mm.model.fc", x, 0); /* (tokens, n_out) */
+}
+
+/* The same as mlp after a norm (InternVL's) or a product that merges patches (Mistral 3's). */
+pn_array pn_vision_project_merged(struct pn_builder *b, const struct pn_vision *v, pn_array x)
+{
+    const char *norm = has(b, "mm.model.mlp.0") ? "mm.model.mlp.0" : "mm.input_norm";
+    if (v->family->merge != PN_MERGE_WEAVE)
+        x = pn_layer_norm(b->graph, x, pn_builder_weight(b, -1, norm), pn_builder_optional(b, -1, norm, "bias"),
+                          v->input_eps);
+    else if (v->group > 1)
+        x = pn_builder_product(b, -1, "mm.patch_merger.weight", x, v->n_embd);
+    return pn_vision_project_mlp(b, v, x);
 }
 
 /* A matrix that is stored as (in, out), as (out, in). */

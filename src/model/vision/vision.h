@@ -18,13 +18,15 @@ enum pn_vision_sizing {
     PN_SIZING_FROM_FILE, /* SHORTEST or FIXED, by the keys of `size` */
     PN_SIZING_SHORTEST,  /* the shorter side gets a length, then the middle is cut out */
     PN_SIZING_FIXED,     /* both sides get a length */
-    PN_SIZING_SMART      /* both become multiples of a unit, and the area stays between two bounds: Qwen2-VL, 2024 */
+    PN_SIZING_SMART,     /* both become multiples of a unit, and the area stays between two bounds: Qwen2-VL, 2024 */
+    PN_SIZING_NATIVE     /* both become multiples of a unit, below a bound: Pixtral, 2024 */
 };
 
 /* What becomes of square groups of patches. */
 enum pn_vision_merge {
     PN_MERGE_JOIN, /* their values follow each other, row by row */
-    PN_MERGE_MEAN
+    PN_MERGE_MEAN,
+    PN_MERGE_WEAVE /* the first value of each, then the second of each, ... */
 };
 
 /* What encodes positions of patches. */
@@ -34,6 +36,8 @@ enum pn_vision_positions {
 };
 
 struct pn_vision;
+struct pn_vision_views;
+struct pn_vision_files;
 struct pn_builder;
 
 /* The projector: merged rows (tokens, n) -> rows of the decoder (tokens, n_out). */
@@ -55,6 +59,13 @@ struct pn_vision_family {
     bool both_ways;     /* in the decoder, the tokens of a picture see each other */
     bool sections;      /* ... and have positions of three components (M-RoPE) */
     pn_vision_project *project;
+    const char *encoder;                               /* model_type of vision_config; NULL: any */
+    void (*more)(const struct pn_vision_files *files); /* reads what only this family has */
+    /* Cuts a picture into views; NULL: it is one view. */
+    pantry_status (*cut)(const struct pn_vision *v, const struct pn_image *image, struct pn_vision_views *out,
+                         struct pantry_error *err);
+    /* Writes the text of a picture's rows; NULL: only their tokens. */
+    void (*write)(const struct pn_vision *v, const struct pn_vision_views *picture, struct pn_buf *out);
 };
 
 /* An encoder: what its files say. */
@@ -70,6 +81,16 @@ struct pn_vision {
     int window;                  /* a side of windows, in patches; 0: none */
     const bool *full;            /* (n_layer): the layer sees the whole view in spite of windows */
     bool has_class;              /* a token without a patch comes first */
+    int skip;                    /* the first states that no row stands for */
+    const int *taps;             /* (n_taps): the layers whose states count, side by side; 0: the embeddings */
+    int n_taps;                  /* 0: the last layer */
+    bool late;                   /* a patch's place in the table of positions is rounded down: see place_of */
+    float theta;                 /* of ROTATED: the base of the frequencies */
+    bool interleaved;            /* ... rows and columns have every other frequency */
+    bool neighbours;             /* ... values that rotate together are neighbours */
+    enum pn_norm_kind norm;      /* of layers */
+    bool post_norm;              /* states are normalized after the last layer */
+    float post_eps, input_eps;   /* of that norm; of the one before the projector */
     float eps;
     enum pn_act_fn act, project_act;
     /* preparing */
@@ -80,9 +101,16 @@ struct pn_vision {
     int64_t min_pixels, max_pixels;
     double rescale;
     float mean[3], deviation[3];
+    int tile;                            /* a side of tiles, in pixels */
+    int longest;                         /* the longer side before tiling; 0: as it is */
+    int min_tiles, max_tiles;            /* 0 or 1: the picture is not cut */
+    const struct pn_vision_canvas *grid; /* (n_grid): the sizes that tiles may make up */
+    int n_grid;
     /* text */
     int32_t token; /* of its rows; -1: known by its text only */
     const char *token_text;
+    const char *before, *after; /* NULL: the family's */
+    const char *line, *whole;   /* what ends a line of rows; what comes before the rows of the whole picture */
     struct pn_arena arena;
 };
 
@@ -91,7 +119,8 @@ bool pn_vision_is_in(const struct pn_weights *text);
 /* The vision part of a model; *out is NULL if it has none. `text`: the decoder's weights, which must outlive it. */
 pantry_status pn_vision_open(const struct pn_weights *text, struct pn_vision **out, struct pantry_error *err);
 void pn_vision_free(struct pn_vision *v);
-const struct pn_vision_family *pn_vision_family_of(const char *model_type);
+/* By model_type of config.json and of its vision_config (NULL: it has none); NULL: none is known. */
+const struct pn_vision_family *pn_vision_family_of(const char *model_type, const char *encoder);
 const struct pn_vision_family *pn_vision_family_at(size_t i);
 
 /* ---- views (prepare.c) ---- */
@@ -105,16 +134,53 @@ struct pn_vision_view {
 struct pn_vision_views {
     struct pn_vision_view *view;
     size_t n;
+    int tile_rows, tile_cols; /* views that are tiles; 0: none */
+    int *order; /* (n_rows): rows of all views in the picture's order, -1: a new line; NULL: as they are */
+    int n_rows;
 };
+
+/* Width and height. */
+struct pn_vision_canvas {
+    int width, height;
+};
+
+enum { PN_VISION_MAX_TILES = 1024 };
 
 pantry_status pn_vision_prepare(const struct pn_vision *v, const struct pn_image *image, struct pn_vision_views *out,
                                 struct pantry_error *err);
 void pn_vision_views_free(struct pn_vision_views *views);
-/* Rows of the decoder that a view becomes: (rows, cols) of merged groups. */
+/* The picture as one view, in the size that the file says. */
+pantry_status pn_vision_resize(const struct pn_vision *v, const struct pn_image *image, struct pn_image *out,
+                               struct pantry_error *err);
+/* Adds a view, and takes over its image. */
+pantry_status pn_vision_add_view(const struct pn_vision *v, struct pn_vision_views *views, struct pn_image *image,
+                                 struct pantry_error *err);
+/* Rows of the decoder that a view becomes: (rows, cols) of merged groups, and the class token's if it counts. */
 static inline int pn_vision_view_rows(const struct pn_vision *v, const struct pn_vision_view *view)
 {
-    return view->rows / v->group * (view->cols / v->group);
+    return view->rows / v->group * (view->cols / v->group) + (v->group == 1 ? (v->has_class ? 1 : 0) - v->skip : 0);
 }
+/* Rows of all views, as they come. */
+int pn_vision_views_rows(const struct pn_vision *v, const struct pn_vision_views *views);
+/* Rows of the picture. */
+static inline int pn_vision_picture_rows(const struct pn_vision *v, const struct pn_vision_views *views)
+{
+    return views->order ? views->n_rows : pn_vision_views_rows(v, views);
+}
+
+/* ---- tiles (tiles.c) ---- */
+
+/* Idefics 3 (Laurençon et al., 2024): the picture grows to a multiple of tiles, and they come before all of it. */
+pantry_status pn_vision_cut_idefics3(const struct pn_vision *v, const struct pn_image *image,
+                                     struct pn_vision_views *out, struct pantry_error *err);
+void pn_vision_write_idefics3(const struct pn_vision *v, const struct pn_vision_views *picture, struct pn_buf *out);
+/* LLaVA-NeXT (Liu et al., 2024): all of the picture, then tiles of the canvas that fits it best; rows that only see the
+ * canvas's margin are left out. */
+pantry_status pn_vision_cut_llava_next(const struct pn_vision *v, const struct pn_image *image,
+                                       struct pn_vision_views *out, struct pantry_error *err);
+/* InternVL (Chen et al., 2024): tiles with the proportions nearest to the picture's, then all of it. */
+pantry_status pn_vision_cut_internvl(const struct pn_vision *v, const struct pn_image *image,
+                                     struct pn_vision_views *out, struct pantry_error *err);
 
 /* ---- patches (patches.c) ---- */
 
@@ -128,17 +194,20 @@ struct pn_vision_order {
 pantry_status pn_vision_order_new(const struct pn_vision *v, const struct pn_vision_view *view,
                                   struct pn_vision_order *out, struct pantry_error *err);
 void pn_vision_order_free(struct pn_vision_order *order);
-/* Values of a given row of the encoder, and of one of the projector. */
+/* Values of a given row of the encoder, of a state, and of a given row of the projector. */
 int pn_vision_n_given(const struct pn_vision *v);
+int pn_vision_n_state(const struct pn_vision *v);
 int pn_vision_n_merged(const struct pn_vision *v);
 /* Fills the encoder's given rows, (order->n, pn_vision_n_given): pixels, channel by channel, then what is added to the
  * patch's embedding. */
 pantry_status pn_vision_fill(const struct pn_vision *v, const struct pn_vision_view *view,
                              const struct pn_vision_order *order, float *rows, struct pantry_error *err);
-/* Merges states (patches in order, n_embd) to (rows of the view, pn_vision_n_merged). */
+/* Merges states (tokens in order from v->skip on, pn_vision_n_state) to (rows of the view, pn_vision_n_merged). */
 pantry_status pn_vision_merge(const struct pn_vision *v, const struct pn_vision_view *view,
                               const struct pn_vision_order *order, const float *states, float *merged,
                               struct pantry_error *err);
+/* The row that ends a line of rows, if the encoder has one: (n_out). */
+pantry_status pn_vision_new_line(const struct pn_vision *v, float *row, struct pantry_error *err);
 /* A pixel's value as the encoder sees it, for each of 256 levels of a channel. */
 void pn_vision_levels(const struct pn_vision *v, int channel, float levels[256]);
 
@@ -148,7 +217,7 @@ void pn_vision_levels(const struct pn_vision *v, int channel, float levels[256])
  * Takes over v->weights, which v still reads. */
 pantry_status pn_vision_model(struct pn_vision *v, struct pn_model **out, struct pantry_error *err);
 /* projectors.c */
-pn_vision_project pn_vision_project_mlp, pn_vision_project_gemma;
+pn_vision_project pn_vision_project_mlp, pn_vision_project_gemma, pn_vision_project_one, pn_vision_project_merged;
 
 /* ---- text (expand.c) ---- */
 
@@ -158,6 +227,11 @@ size_t pn_vision_placeholders(const struct pn_vision *v, const char *text, size_
 pantry_status pn_vision_expand(const struct pn_vision *v, const char *text, size_t len,
                                const struct pn_vision_views *pictures, size_t n, struct pn_buf *out,
                                struct pantry_error *err);
+
+/* Writes the tokens of n rows. */
+void pn_vision_write_rows(const struct pn_vision *v, int n, struct pn_buf *out);
+/* Pixtral (Agrawal et al., 2024): lines of rows, each with an end. */
+void pn_vision_write_lines(const struct pn_vision *v, const struct pn_vision_views *picture, struct pn_buf *out);
 
 /* ---- names.c ---- */
 
