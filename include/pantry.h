@@ -216,6 +216,14 @@ struct pantry_estimate_options {
     int n_sequences;       /* that run together, each with its whole context; 0: one */
     const char *kv_type;   /* as for a session */
     uint64_t memory_bytes; /* for max_context; 0: unlimited */
+    bool vocabulary;       /* count a tokenizer although the model has none, as that of an outline */
+};
+
+enum { PANTRY_ESTIMATE_TYPES = 16 };
+/* Weights of a storage type. */
+struct pantry_type_bytes {
+    const char *type; /* "q4_k"; valid for ever */
+    uint64_t bytes;
 };
 
 /* What a model needs. Bytes are the most that it uses; none of its weights are read. */
@@ -232,7 +240,10 @@ struct pantry_estimate {
     double token_multiplies;            /* of a token of a prompt, in products with weights */
     double prompt_attention_multiplies; /* of a prompt as long as the context, in attention */
     int n_context, n_context_train;
-    int max_context; /* the longest, at most n_context_train, that fits into memory_bytes; 0: none */
+    int max_context;       /* the longest, at most n_context_train, that fits into memory_bytes; 0: none */
+    uint64_t vision_bytes; /* of a model that sees: the encoder's weights, and what a picture of a megapixel needs */
+    int n_types;           /* weights by storage type, the largest part first */
+    struct pantry_type_bytes types[PANTRY_ESTIMATE_TYPES];
 };
 
 PANTRY_API void pantry_estimate_options_init(struct pantry_estimate_options *options, size_t size);

@@ -4,10 +4,10 @@
 
 #include "base/os.h"
 #include "base/random.h"
+#include "cli/kept.h"
 #include "cli/say.h"
 #include "cli/top_service.h"
 #include "monitor/facts.h"
-#include "monitor/limits.h"
 #include "monitor/monitor.h"
 #include "store/store.h"
 
@@ -175,27 +175,6 @@ static void examine_clock(struct examination *e)
 
 /* ---- speed ---- */
 
-/* The kept measurement of this device. */
-static void find_limits(struct examination *e)
-{
-    struct pantry_error err;
-    char *path = NULL;
-    json_t *root = NULL, *row;
-    struct pn_limits limits;
-    size_t i;
-    if (!pn_store_private_file("machine.json", &path, &err))
-        root = json_load_file(path, JSON_REJECT_DUPLICATES, NULL);
-    json_array_foreach(json_object_get(root, "limits"), i, row)
-    {
-        if (!pn_limits_read(row, &limits) || strcmp(limits.device, e->device) != 0)
-            continue;
-        e->limits = limits;
-        e->has_limits = true;
-    }
-    json_decref(root);
-    free(path);
-}
-
 static void examine_bandwidth(struct examination *e)
 {
     const struct pn_sample *s = e->sample;
@@ -331,7 +310,7 @@ int pn_machine_examine(int quick, struct pn_machine_check out[PN_MACHINE_CHECKS]
     examine_swap(&e);
     examine_large_pages(&e);
     examine_clock(&e);
-    find_limits(&e);
+    e.has_limits = pn_kept_limits(e.device, &e.limits);
     examine_bandwidth(&e);
     if (quick)
         add(&e, "decoding", "left out")->state = PN_MACHINE_SKIPPED;

@@ -1,6 +1,7 @@
 /* What a model needs, computed from its plans and pools without reading a weight: pantry_model_estimate. */
 #include "engine/handle.h"
 
+#include "engine/eye.h"
 #include "engine/stages.h"
 
 #include <stdlib.h>
@@ -10,11 +11,32 @@
  * of the tokenizer, and what a running request's sampler and its logits take. Measured (tests/unit/test_estimate.c). */
 enum { PROGRAM_BYTES = 9 << 20, TOKENIZER_BYTES = 120, REQUEST_BYTES = 24 };
 
-static uint64_t text_bytes(const struct pantry_model *m, int n_sequences)
+static uint64_t text_bytes(const struct pantry_model *m, const struct pantry_estimate_options *o, int n_sequences)
 {
     uint64_t n_vocab = (uint64_t)m->runner->model->hp.n_vocab;
-    uint64_t tokens = m->tokenizer ? n_vocab * TOKENIZER_BYTES : 0;
+    uint64_t tokens = m->tokenizer || o->vocabulary ? n_vocab * TOKENIZER_BYTES : 0;
     return PROGRAM_BYTES + tokens + n_vocab * REQUEST_BYTES * (uint64_t)n_sequences;
+}
+
+static int by_bytes(const void *a, const void *b)
+{
+    const struct pantry_type_bytes *x = a, *y = b;
+    return (x->bytes < y->bytes) - (x->bytes > y->bytes);
+}
+
+/* Weights by storage type; what is left where there are more types than room is not listed. */
+static void count_types(const struct pn_weights *w, struct pantry_estimate *e)
+{
+    struct pantry_type_bytes sums[PN_TYPE_COUNT] = {0};
+    for (size_t i = 0; i < w->n_tensors; i++) {
+        sums[w->tensors[i].type].type = pn_type_info(w->tensors[i].type)->name;
+        sums[w->tensors[i].type].bytes += w->tensors[i].bytes;
+    }
+    qsort(sums, PN_TYPE_COUNT, sizeof *sums, by_bytes);
+    while (e->n_types < PANTRY_ESTIMATE_TYPES && e->n_types < PN_TYPE_COUNT && sums[e->n_types].bytes) {
+        e->types[e->n_types] = sums[e->n_types];
+        e->n_types++;
+    }
 }
 
 /* Multiplications of a product, per row of its result. */
@@ -99,7 +121,8 @@ static pantry_status estimate(struct pantry_model *m, const struct pantry_estima
     e->weight_bytes = model->size_bytes;
     e->step_bytes = model->step_bytes;
     e->n_params = model->n_params;
-    e->text_bytes = text_bytes(m, n_sequences);
+    e->text_bytes = text_bytes(m, o, n_sequences);
+    count_types(model->weights, e);
     count_work(&model->graph, e);
     pantry_status status = PANTRY_OK;
     if (model->hp.causal && model->results[PN_RESULT_LOGITS] != PN_NONE)
@@ -115,7 +138,10 @@ static pantry_status estimate(struct pantry_model *m, const struct pantry_estima
     e->step_kv_bytes = pn_kv_step_bytes(pool, &model->graph, e->n_context);
     e->prompt_attention_multiplies = attention_multiplies(&model->graph, e->n_context);
     e->state_bytes = r->states ? pn_slots_bytes(&r->states->slots) * (uint64_t)(2 * n_sequences) : 0;
-    e->total_bytes = e->weight_bytes + e->kv_bytes + e->state_bytes + e->scratch_bytes + e->text_bytes;
+    if (m->eye && (status = pn_eye_need(m->eye, &e->vision_bytes, err)))
+        return status;
+    e->total_bytes =
+        e->weight_bytes + e->kv_bytes + e->state_bytes + e->scratch_bytes + e->text_bytes + e->vision_bytes;
     e->max_context = o->memory_bytes ? largest_context(pool, o, e) : e->n_context_train;
     return PANTRY_OK;
 }

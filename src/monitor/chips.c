@@ -9,8 +9,8 @@
 #include <string.h>
 
 static const struct pn_chip chips[] = {
-#define PN_CHIP(name, kind, cores, nominal, reached, tera, most)                                                       \
-    {name, PN_CHIP_##kind, cores, (nominal)*1e9, (reached)*1e9, (tera)*1e12, (uint64_t)(most) << 30},
+#define PN_CHIP(name, kind, cores, nominal, reached, tera, most, error)                                                \
+    {name, PN_CHIP_##kind, cores, (nominal)*1e9, (reached)*1e9, (tera)*1e12, (uint64_t)(most) << 30, error},
 #include "monitor/chips.def"
 #undef PN_CHIP
 };

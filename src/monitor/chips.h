@@ -15,6 +15,7 @@ struct pn_chip {
     double nominal, reached; /* bytes per second: of the maker, and while a model decodes */
     double operations;       /* per second, while a prompt is read */
     uint64_t most_memory;    /* bytes */
+    double error;            /* how far speeds may be off, as a share */
 };
 
 /* Row i; NULL after the last. */
