@@ -100,6 +100,8 @@ static json_t *to_json(const char *name, const struct pn_fit *f, const struct pn
         (json_int_t)n->kv_bytes, "states", (json_int_t)n->state_bytes, "scratch", (json_int_t)n->scratch_bytes,
         "program", (json_int_t)n->text_bytes, "vision", (json_int_t)n->vision_bytes, "weight_types", types_json(n));
     json_object_set_new(v, "basis", json_string(basis_of(f, on)));
+    if (on->chip)
+        json_object_set_new(v, "source", json_string(on->chip->source));
     json_object_set_new(v, "decode_error", json_real(f->sure.step_error));
     json_object_set_new(v, "prefill_error", json_real(f->sure.prompt_error));
     json_object_set_new(v, "runs", json_integer(f->sure.n_runs));
@@ -162,9 +164,8 @@ static void explain(const struct pn_fit *f, const struct pn_fit_machine *on)
     printf("  prompt              %d tokens x 2 x %s multiplications, and attention, at %.2f x 10^12 per second\n",
            f->n_prompt, pn_cli_count(&a, (unsigned long long)n->token_multiplies), l->operations / 1e12);
     if (on->chip)
-        printf("  rates               after published measurements of other programs (docs/fit.md); %.0f GB/s by its "
-               "maker\n",
-               l->read / 1e9);
+        printf("  rates               after published measurements of other programs (%s); %.0f GB/s by its maker\n",
+               on->chip->source, l->read / 1e9);
     else
         printf("  rates               measured on this machine (--measure measures again); it reads %s per second\n",
                pn_cli_bytes(&b, (unsigned long long)l->read));
