@@ -13,6 +13,8 @@ python3 bench/estimates.py speed [--shapes SHAPE:TYPE,...] [--learn SHAPE:TYPE,.
 import argparse
 import json
 import os
+import random
+import string
 import subprocess
 import sys
 import tempfile
@@ -64,14 +66,18 @@ def peak_of(args, words, most):
 
 
 def prompt_of(args, path, n_tokens, folder):
-    """A file whose text has about n_tokens tokens, no more."""
+    """A file whose text has about n_tokens tokens, of all parts of the vocabulary, no more."""
     name = os.path.join(folder, "prompt.txt")
-    with open(name, "w") as file:
-        file.write("a dog and " * 100)
-    unit = len(json.loads(pantry(args, "tokenize", path, "--file", name, "--json"))) / 100
-    with open(name, "w") as file:
-        file.write("a dog and " * int((n_tokens - 2) / unit))
-    return name
+    rng = random.Random(1)
+    words = ["".join(rng.choices(string.ascii_lowercase, k=rng.randint(2, 8))) for _ in range(n_tokens)]
+    n = len(words)
+    while True:
+        with open(name, "w") as file:
+            file.write(" ".join(words[:n]))
+        found = len(json.loads(pantry(args, "tokenize", path, "--file", name, "--json")))
+        if found <= n_tokens - 2:
+            return name
+        n = min(n - 1, int(n * (n_tokens - 2) / found))
 
 
 def memory(args):
@@ -135,7 +141,7 @@ def speed(args):
         for shape in args.learn.split(","):
             bench(args, home, shape)
         for shape in args.shapes.split(","):
-            # `bench` decodes behind its prompt: its rate is that of a context of the prompt and half of the answer
+            # `bench` decodes after its prompt: its rate is that of a context of the prompt and half of the answer
             fit = json.loads(pantry(args, "fit", shape, "--ctx", "272", "--json", home=home))
             with tempfile.TemporaryDirectory(prefix="pantry-other-") as other:  # it must not learn from these
                 found = bench(args, other, shape)

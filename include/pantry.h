@@ -229,8 +229,8 @@ struct pantry_type_bytes {
 /* What a model needs. Bytes are the most that it uses; none of its weights are read. */
 struct pantry_estimate {
     size_t size;
-    uint64_t total_bytes; /* the sum of the following */
-    uint64_t weight_bytes;
+    uint64_t total_bytes;               /* the sum of the following */
+    uint64_t weight_bytes;              /* without rows of embeddings that the context's tokens cannot touch */
     uint64_t kv_bytes;                  /* keys and values of all sequences, with windows */
     uint64_t state_bytes;               /* recurrent states: the running one of each sequence, and one to go back to */
     uint64_t scratch_bytes;             /* of the longest steps */

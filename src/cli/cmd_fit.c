@@ -143,7 +143,8 @@ static void explain_memory(const struct pn_fit *f, const struct pn_fit_machine *
     if (n->state_bytes)
         printf("  states              the running one and one to go back to, per conversation\n");
     printf("  steps               what the longest step of a prompt and one of decoding touch, after their plans\n");
-    printf("  program             9 MiB, and per token of the vocabulary 120 bytes and 24 per conversation\n");
+    printf("  program             14 MiB, and per token of the vocabulary 120 bytes, 35 with merges, and 24 per "
+           "conversation\n");
     if (n->vision_bytes)
         printf("  pictures            the encoder's weights and a picture of a megapixel\n");
     if (on->beside && f->share < 1)

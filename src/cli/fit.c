@@ -18,6 +18,8 @@
 
 /* Experts take more: the time per layer that published figures of gpt-oss on four Macs have beyond their bytes. */
 static const double apple_expert_seconds = 1.3e-4;
+/* What the program takes beside the engine: its other libraries. Measured, as the difference of `pantry version`. */
+static const uint64_t program_bytes = 5 << 20;
 /* Before anything was measured: the share of the bandwidth that decoding reaches, and operations per byte of it. */
 static const double guessed_share = 0.7, guessed_operations = 20;
 /* Bytes per second from main memory beside a card: two channels of DDR5-5600 give 90e9 by their maker, and programs
@@ -246,11 +248,14 @@ pantry_status pn_fit_look(const char *name, const struct pn_fit_question *q, str
     o.kv_type = q->machine->session.kv_type;
     o.n_sequences = q->n_sequences;
     o.vocabulary = true;
-    out->have = o.memory_bytes = on->usable + on->beside;
+    out->have = on->usable + on->beside;
+    o.memory_bytes = out->have > program_bytes ? out->have - program_bytes : 1;
     pantry_status status = open_model(name, q, &model, &outline, err);
     if (!status) {
         pantry_model_info(model, &out->info, NULL);
         status = pantry_model_estimate(model, &o, &out->need, err);
+        out->need.text_bytes += program_bytes;
+        out->need.total_bytes += program_bytes;
     }
     out->remote = outline.bytes;
     out->read = outline.fetched_bytes;

@@ -9,13 +9,46 @@
 
 /* Memory that the budget does not count. The program itself and its libraries; per token of the vocabulary, the tables
  * of the tokenizer, and what a running request's sampler and its logits take. Measured (tests/unit/test_estimate.c). */
-enum { PROGRAM_BYTES = 9 << 20, TOKENIZER_BYTES = 120, REQUEST_BYTES = 24 };
+enum { PROGRAM_BYTES = 9 << 20, TOKEN_BYTES = 120, MERGE_BYTES = 35, REQUEST_BYTES = 24 };
+
+/* What the system maps with a page that is touched (Linux: fault_around_bytes). */
+enum { MAPPED_AROUND = 64 << 10 };
 
 static uint64_t text_bytes(const struct pantry_model *m, const struct pantry_estimate_options *o, int n_sequences)
 {
     uint64_t n_vocab = (uint64_t)m->runner->model->hp.n_vocab;
-    uint64_t tokens = m->tokenizer || o->vocabulary ? n_vocab * TOKENIZER_BYTES : 0;
+    bool merges = !m->tokenizer_name || !*m->tokenizer_name || strcmp(m->tokenizer_name, "gpt2") == 0;
+    uint64_t tokens = m->tokenizer || o->vocabulary ? n_vocab * (TOKEN_BYTES + (merges ? MERGE_BYTES : 0)) : 0;
     return PROGRAM_BYTES + tokens + n_vocab * REQUEST_BYTES * (uint64_t)n_sequences;
+}
+
+/* Is the weight an operand of anything but a lookup of rows? */
+static bool is_multiplied(const struct pn_graph *g, pn_array weight)
+{
+    for (size_t i = 0; i < g->len; i++) {
+        const struct pn_node *n = pn_node(g, (pn_array)i);
+        for (int k = 0; k < n->n_src; k++)
+            if (n->src[k] == weight && n->op != PN_OP_EMBED)
+                return true;
+    }
+    return false;
+}
+
+/* Bytes of tables of embeddings that n_tokens cannot touch, since every token reads a row. */
+static uint64_t untouched_bytes(const struct pn_graph *g, uint64_t n_tokens)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < g->len; i++) {
+        const struct pn_node *n = pn_node(g, (pn_array)i);
+        if (n->op != PN_OP_EMBED || n->n_src == 0 || n->src[0] == PN_NONE ||
+            pn_node(g, n->src[0])->op != PN_OP_WEIGHT || is_multiplied(g, n->src[0]))
+            continue;
+        const struct pn_weight *w = pn_node(g, n->src[0])->weight;
+        uint64_t all = pn_weight_bytes(w), row = w->n_rows > 0 ? all / (uint64_t)w->n_rows : all;
+        uint64_t touched = n_tokens * (row + MAPPED_AROUND);
+        sum += all > touched ? all - touched : 0;
+    }
+    return sum;
 }
 
 static int by_bytes(const void *a, const void *b)
@@ -80,9 +113,9 @@ static uint64_t kv_bytes(const struct pn_kv_pool *pool, const struct pantry_esti
 
 /* The largest context, in pages, whose memory fits beside the rest. */
 static int largest_context(const struct pn_kv_pool *pool, const struct pantry_estimate_options *o,
-                           const struct pantry_estimate *e)
+                           const struct pantry_estimate *e, uint64_t untouched)
 {
-    uint64_t rest = e->total_bytes - e->kv_bytes;
+    uint64_t rest = e->total_bytes - e->kv_bytes + untouched;
     int low = 0, high = e->n_context_train;
     if (rest >= o->memory_bytes)
         return 0;
@@ -140,9 +173,11 @@ static pantry_status estimate(struct pantry_model *m, const struct pantry_estima
     e->state_bytes = r->states ? pn_slots_bytes(&r->states->slots) * (uint64_t)(2 * n_sequences) : 0;
     if (m->eye && (status = pn_eye_need(m->eye, &e->vision_bytes, err)))
         return status;
+    uint64_t untouched = untouched_bytes(&model->graph, (uint64_t)e->n_context * (uint64_t)n_sequences);
+    e->weight_bytes -= untouched;
     e->total_bytes =
         e->weight_bytes + e->kv_bytes + e->state_bytes + e->scratch_bytes + e->text_bytes + e->vision_bytes;
-    e->max_context = o->memory_bytes ? largest_context(pool, o, e) : e->n_context_train;
+    e->max_context = o->memory_bytes ? largest_context(pool, o, e, untouched) : e->n_context_train;
     return PANTRY_OK;
 }
 
