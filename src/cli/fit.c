@@ -109,6 +109,8 @@ int pn_fit_chip(const char *name, uint64_t memory, uint64_t ram, struct pn_fit_m
         return pn_cli_fail(&err);
     out->total = memory ? memory : out->chip->most_memory;
     out->usable = pn_chip_usable(out->chip->kind, out->total);
+    if (out->chip->kind == PN_CHIP_APPLE && out->total == pn_os_memory_bytes() && pn_os_wired_limit())
+        out->usable = pn_os_wired_limit(); /* it is this Mac, and its user has set another limit */
     if (out->chip->kind == PN_CHIP_GPU && ram)
         out->beside = pn_chip_usable(PN_CHIP_CPU, ram);
     out->limits = (struct pn_limits){.read = out->chip->nominal,
