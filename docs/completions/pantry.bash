@@ -61,7 +61,7 @@ _pantry_options() # COMMAND
     import) echo "--name --help" ;;
     create) echo "--file --quantize --quiet --help" ;;
     prune) echo "--cache --help" ;;
-    doctor) echo "--store --machine --quick --fix --json --help" ;;
+    doctor) echo "--store --machine --config --quick --fix --json --help" ;;
     convert) echo "--output --to --type --split-max-size --threads --verbose --json --help" ;;
     tune) echo "--train --data --valid --mask-prompt --max-seq-length --order --seed --help --fine-tune-type --num-layers --rank --scale --keys --adapter-path --resume-adapter-file --resume --iters --batch-size --grad-accumulation-steps --optimizer --learning-rate --schedule --end-learning-rate --warmup --grad-clip --steps-per-eval --val-batches --patience --save-every --json --device --threads --isa" ;;
     fuse) echo "--adapter --out --help" ;;

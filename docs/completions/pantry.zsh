@@ -322,7 +322,8 @@ _pantry()
         _arguments -s -S : \
             '--store[examine the model store]' \
             '--machine[examine the machine and the service]' \
-            '--quick[compare sizes of files, do not read them; do not decode]' \
+            '--config[examine the settings of the service]' \
+            '--quick[compare sizes of files, do not read them; measure nothing]' \
             '--fix[do what is safe: nothing of a model is removed]' \
             '--json[print one JSON value]' \
             '(-h --help)'{-h,--help}'[print this text]' ;;

@@ -143,8 +143,8 @@ static void explain_memory(const struct pn_fit *f, const struct pn_fit_machine *
     if (n->state_bytes)
         printf("  states              the running one and one to go back to, per conversation\n");
     printf("  steps               what the longest step of a prompt and one of decoding touch, after their plans\n");
-    printf("  program             14 MiB, and per token of the vocabulary 120 bytes, 35 with merges, and 24 per "
-           "conversation\n");
+    printf(
+        "  program             14 MiB; of the vocabulary 120 bytes per token, 35 per merge, and per conversation 24\n");
     if (n->vision_bytes)
         printf("  pictures            the encoder's weights and a picture of a megapixel\n");
     if (on->beside && f->share < 1)
@@ -173,7 +173,7 @@ static void explain(const struct pn_fit *f, const struct pn_fit_machine *on)
     if (f->sure.n_runs)
         printf("  corrected           by %d run%s of `bench` here; nearest: %s\n", f->sure.n_runs,
                f->sure.n_runs == 1 ? "" : "s", f->sure.nearest);
-    printf("  how sure            memory: at most 5 %% above the peak in tests; decode ±%.0f %%, prompt ±%.0f %%%s\n",
+    printf("  how sure            memory: at most 6 %% above the peak in tests; decode ±%.0f %%, prompt ±%.0f %%%s\n",
            100 * f->sure.step_error, 100 * f->sure.prompt_error,
            on->chip         ? ", as this program has not run on this chip"
            : f->sure.n_runs ? ""

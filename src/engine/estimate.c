@@ -7,19 +7,29 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Memory that the budget does not count. The program itself and its libraries; per token of the vocabulary, the tables
- * of the tokenizer, and what a running request's sampler and its logits take. Measured (tests/unit/test_estimate.c). */
+/* Memory that the budget does not count. The program itself and its libraries; per token and merge of the
+ * vocabulary, the tables of the tokenizer; and what a running request's sampler and its logits take. Measured
+ * (tests/unit/test_estimate.c). */
 enum { PROGRAM_BYTES = 9 << 20, TOKEN_BYTES = 120, MERGE_BYTES = 35, REQUEST_BYTES = 24 };
 
 /* What the system maps with a page that is touched (Linux: fault_around_bytes). */
 enum { MAPPED_AROUND = 64 << 10 };
 
+/* Merges of the vocabulary; where the file does not list it, as many as tokens. */
+static uint64_t count_merges(const struct pn_model *model)
+{
+    const struct pn_meta *merges = pn_weights_meta(model->weights, "tokenizer.ggml.merges");
+    bool listed = pn_weights_meta(model->weights, "tokenizer.ggml.tokens") != NULL;
+    return merges ? merges->n : listed ? 0 : (uint64_t)model->hp.n_vocab;
+}
+
 static uint64_t text_bytes(const struct pantry_model *m, const struct pantry_estimate_options *o, int n_sequences)
 {
-    uint64_t n_vocab = (uint64_t)m->runner->model->hp.n_vocab;
-    bool merges = !m->tokenizer_name || !*m->tokenizer_name || strcmp(m->tokenizer_name, "gpt2") == 0;
-    uint64_t tokens = m->tokenizer || o->vocabulary ? n_vocab * (TOKEN_BYTES + (merges ? MERGE_BYTES : 0)) : 0;
-    return PROGRAM_BYTES + tokens + n_vocab * REQUEST_BYTES * (uint64_t)n_sequences;
+    const struct pn_model *model = m->runner->model;
+    uint64_t n_vocab = (uint64_t)model->hp.n_vocab, bytes = PROGRAM_BYTES;
+    if (m->tokenizer || o->vocabulary)
+        bytes += n_vocab * TOKEN_BYTES + count_merges(model) * MERGE_BYTES;
+    return bytes + n_vocab * REQUEST_BYTES * (uint64_t)n_sequences;
 }
 
 /* Is the weight an operand of anything but a lookup of rows? */

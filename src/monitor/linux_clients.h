@@ -17,8 +17,8 @@ void pn_drm_clients_free(struct pn_drm_clients *clients);
 /* Adds the processes of these cards with the memory that they use. Other users' processes are shown to root only. */
 void pn_drm_clients_read(struct pn_drm_clients *clients, const struct pn_drm_card *cards, int n, struct pn_sample *s);
 
-/* What one fdinfo file says; false: it is no graphics client. Bytes of the card's own memory, or of main memory where
- * it has none. */
+/* What one fdinfo file says; false: it is not a graphics client. Bytes of the card's own memory, or of main memory
+ * where it has none. */
 struct pn_drm_usage {
     char address[24], client[24];
     double bytes;

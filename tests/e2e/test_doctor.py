@@ -335,7 +335,7 @@ class Machine(cli.Case):
         self.assertEqual(self.examine("--quick", env=env, ends=1)["service"]["state"], "wrong")
 
     def test_the_disk(self):
-        """--quick only looks for space; a folder that cannot be written is no reason to fail."""
+        """--quick only looks for space; a folder that does not exist yet is fine."""
         env = {**cli.ENV, "PANTRY_HOME": os.path.join(cli.FOLDER, "not", "there", "yet")}
         found = self.examine("--quick", env=env)["disk"]
         self.assertRegex(found["found"], rf"^{re.escape(cli.FOLDER)}: [\d.]+ .B free$")
