@@ -247,6 +247,45 @@ class ThisMachine(unittest.TestCase):
         n_layer = 2
         self.assertAlmostEqual(read(MODEL, "--ctx", "64")["decode_tokens_per_second"], 1 / n_layer, places=3)
 
+    def test_own_runs_correct(self):
+        """A run of bench is kept, and a prediction for its model is then what it measured."""
+        home = os.path.join(FOLDER, "home-of-runs")
+        env = {**os.environ, "PANTRY_HOME": home, "PANTRY_FOREIGN": "0", "TMPDIR": FOLDER}
+
+        def run(*words):
+            done = subprocess.run([service.PANTRY, *words], capture_output=True, text=True, env=env, timeout=300)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            return json.loads(done.stdout)
+
+        measured = run("bench", MODEL, "-p", "16", "-n", "8", "-r", "2", "--json")
+        with open(os.path.join(home, "machine.json")) as f:
+            kept = json.load(f)
+        (row,) = kept["runs"]
+        self.assertEqual((row["model"], row["device"]), (os.path.basename(MODEL), measured["device"]))
+        self.assertEqual((row["type"], row["prompt"], row["layers"]), ("f16", 16, 2))
+        self.assertAlmostEqual(row["step_seconds"] * measured["decode_tokens_per_second"]["median"], 1, places=6)
+        limits = {
+            "device": measured["device"],
+            "read_bytes_per_second": 2e9,
+            "decode_bytes_per_second": 1e9,
+            "layer_seconds": 1e-3,
+            "operations_per_second": 1e9,
+        }
+        kept["limits"] = [limits]
+        row["step_seconds"] = 3 * (row["bytes"] / 1e9 + 2e-3)  # three times what the limits say
+        with open(os.path.join(home, "machine.json"), "w") as f:
+            json.dump(kept, f)
+        found = run("fit", MODEL, "--ctx", "64", "--json")
+        self.assertEqual(found["runs"], 1)
+        weights = 1e9 * (1 / found["decode_tokens_per_second"] / 3 - 2e-3)
+        self.assertAlmostEqual(weights / measured["bytes_per_token"], 1, places=3)
+        self.assertLess(found["decode_error"], 0.1)
+        # a second run of the model replaces the first
+        run("bench", MODEL, "-p", "16", "-n", "8", "-r", "1", "--json")
+        with open(os.path.join(home, "machine.json")) as f:
+            kept = json.load(f)
+        self.assertEqual((len(kept["runs"]), kept["limits"]), (1, [limits]))
+
 
 if __name__ == "__main__":
     unittest.main()
