@@ -216,13 +216,21 @@ struct pantry_estimate_options {
     int n_sequences;       /* that run together, each with its whole context; 0: one */
     const char *kv_type;   /* as for a session */
     uint64_t memory_bytes; /* for max_context; 0: unlimited */
+    bool vocabulary;       /* count a tokenizer although the model has none, as that of an outline */
+};
+
+enum { PANTRY_ESTIMATE_TYPES = 16 };
+/* Weights of a storage type. */
+struct pantry_type_bytes {
+    const char *type; /* "q4_k"; valid for ever */
+    uint64_t bytes;
 };
 
 /* What a model needs. Bytes are the most that it uses; none of its weights are read. */
 struct pantry_estimate {
     size_t size;
-    uint64_t total_bytes; /* the sum of the following */
-    uint64_t weight_bytes;
+    uint64_t total_bytes;               /* the sum of the following */
+    uint64_t weight_bytes;              /* without rows of embeddings that the context's tokens cannot touch */
     uint64_t kv_bytes;                  /* keys and values of all sequences, with windows */
     uint64_t state_bytes;               /* recurrent states: the running one of each sequence, and one to go back to */
     uint64_t scratch_bytes;             /* of the longest steps */
@@ -232,7 +240,10 @@ struct pantry_estimate {
     double token_multiplies;            /* of a token of a prompt, in products with weights */
     double prompt_attention_multiplies; /* of a prompt as long as the context, in attention */
     int n_context, n_context_train;
-    int max_context; /* the longest, at most n_context_train, that fits into memory_bytes; 0: none */
+    int max_context;       /* the longest, at most n_context_train, that fits into memory_bytes; 0: none */
+    uint64_t vision_bytes; /* of a model that sees: the encoder's weights, and what a picture of a megapixel needs */
+    int n_types;           /* weights by storage type, the largest part first */
+    struct pantry_type_bytes types[PANTRY_ESTIMATE_TYPES];
 };
 
 PANTRY_API void pantry_estimate_options_init(struct pantry_estimate_options *options, size_t size);

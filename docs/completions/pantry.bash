@@ -19,8 +19,8 @@ _pantry_value() # COMMAND:OPTION: what the option takes
         *:--batch-size | *:--grad-accumulation-steps | *:--learning-rate | *:--end-learning-rate | *:--warmup | \
         *:--grad-clip | *:--steps-per-eval | *:--val-batches | *:--patience | *:--save-every | fuse:--out | \
         *:--tensor-type | *:--output-tensor-type | *:--token-embedding-type | *:--target-bpw | *:--windows | *:--chip \
-        | *:--parallel | bench:--decode | *:--repeats | *:-r | *:--synthetic | *:--layers | *:--dimensions | *:--top | \
-        *:--choice | *:--level | *:-l | *:--slices) echo "text" ;;
+        | *:--ram | *:--parallel | bench:--decode | *:--repeats | *:-r | *:--synthetic | *:--layers | *:--dimensions | \
+        *:--top | *:--choice | *:--level | *:-l | *:--slices) echo "text" ;;
     *:--image | *:--json-schema | *:--grammar | grammar:--regex | *:--mmproj | *:--tls-cert | *:--tls-key | \
         *:--file | *:-f | logits:--ids | synth:--output | imatrix:-o | synth:-o | embed:-o | logits:-o | *:--valid | \
         *:--resume-adapter-file | imatrix:--out | embed:--out | logits:--out | *:--imatrix | *:--merge | \
@@ -61,7 +61,7 @@ _pantry_options() # COMMAND
     import) echo "--name --help" ;;
     create) echo "--file --quantize --quiet --help" ;;
     prune) echo "--cache --help" ;;
-    doctor) echo "--store --machine --quick --fix --json --help" ;;
+    doctor) echo "--store --machine --config --quick --fix --json --help" ;;
     convert) echo "--output --to --type --split-max-size --threads --verbose --json --help" ;;
     tune) echo "--train --data --valid --mask-prompt --max-seq-length --order --seed --help --fine-tune-type --num-layers --rank --scale --keys --adapter-path --resume-adapter-file --resume --iters --batch-size --grad-accumulation-steps --optimizer --learning-rate --schedule --end-learning-rate --warmup --grad-clip --steps-per-eval --val-batches --patience --save-every --json --device --threads --isa" ;;
     fuse) echo "--adapter --out --help" ;;
@@ -69,7 +69,7 @@ _pantry_options() # COMMAND
     imatrix) echo "--file --out --merge --ctx --windows --process-output --help --device --threads --isa --memory --mmproj --adapter" ;;
     eval) echo "--file --save-logits --kl --tasks --ctx --windows --json --help --device --threads --isa --memory --mmproj --adapter" ;;
     show) echo "--modelfile --parameters --template --system --license --tensors --metadata --json --help" ;;
-    fit) echo "--chip --tiers --parallel --explain --measure --json --help --device --threads --isa --memory --mmproj --adapter --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
+    fit) echo "--chip --ram --catalog --tiers --parallel --explain --measure --insecure --json --help --device --threads --isa --memory --mmproj --adapter --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
     bench) echo "--prompt --decode --repeats --synthetic --json --help --device --threads --isa --memory --mmproj --adapter --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
     synth) echo "--output --layers --help" ;;
     embed) echo "--file --json --out --pooling --dimensions --no-normalize --max-tokens --truncate --plain-text --ids --help --device --threads --isa --memory --mmproj --adapter" ;;

@@ -322,7 +322,8 @@ _pantry()
         _arguments -s -S : \
             '--store[examine the model store]' \
             '--machine[examine the machine and the service]' \
-            '--quick[compare sizes of files, do not read them; do not decode]' \
+            '--config[examine the settings of the service]' \
+            '--quick[compare sizes of files, do not read them; measure nothing]' \
             '--fix[do what is safe: nothing of a model is removed]' \
             '--json[print one JSON value]' \
             '(-h --help)'{-h,--help}'[print this text]' ;;
@@ -446,10 +447,13 @@ _pantry()
     fit)
         _arguments -s -S : \
             '--chip=[another machine: "M4 Max", "M4 Max 32" (cores of the GPU), "RTX 4090"...]:NAME: ' \
+            '--ram=[main memory beside a graphics card of --chip, for what does not fit the card]:SIZE: ' \
+            '--catalog[rank all known shapes, as without MODEL]' \
             '--tiers[what fits the usual memory sizes of a Mac, as a table]' \
             '--parallel=[conversations that run together, each with its whole context (default: 1)]:N: ' \
             '--explain[show how each number is calculated]' \
             '--measure[measure this machine again]' \
+            '--insecure[use http, without encryption]' \
             '--json[print one JSON value]' \
             '(-h --help)'{-h,--help}'[print this text]' \
             '--device=[where to compute: cpu, or ref, the slow and plain reference of all tests]:NAME:(cpu ref)' \

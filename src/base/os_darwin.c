@@ -58,6 +58,20 @@ bool pn_os_clone_file(int from, const char *to)
     return fclonefileat(from, AT_FDCWD, to, 0) == 0;
 }
 
+void pn_os_forget_file(int fd)
+{
+    fcntl(fd, F_NOCACHE, 1);
+}
+
+uint64_t pn_os_wired_limit(void)
+{
+    int64_t mb = 0;
+    size_t size = sizeof mb;
+    return sysctlbyname("iogpu.wired_limit_mb", &mb, &size, NULL, 0) == 0 && size == sizeof mb && mb > 0
+               ? (uint64_t)mb << 20
+               : 0;
+}
+
 void pn_os_wait(atomic_uint *word, unsigned value)
 {
     pthread_mutex_lock(&lock);

@@ -147,6 +147,16 @@ bool pn_os_clone_file(int from, const char *to)
     return cloned;
 }
 
+void pn_os_forget_file(int fd)
+{
+    posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+}
+
+uint64_t pn_os_wired_limit(void)
+{
+    return 0;
+}
+
 void pn_os_wait(atomic_uint *word, unsigned value)
 {
     syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL);

@@ -6,15 +6,18 @@
 
 #include "base/clock.h"
 #include "base/random.h"
-#include "cli/model.h"
+#include "base/os.h"
+#include "cli/fit.h"
 #include "cli/say.h"
 #include "cli/terminal.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
-enum { MAX_ROUNDS = 1000 };
+enum { MAX_ROUNDS = 1000, LEAST_DECODE = 4 };
 
 struct chosen {
     const char *synthetic;
@@ -43,6 +46,7 @@ struct figure {
 struct result {
     struct figure prefill, decode, first_token; /* tok/s, tok/s, s */
     double load_seconds, bandwidth, bytes_per_token;
+    bool busy; /* other programs use the processor */
 };
 
 static int by_value(const void *a, const void *b)
@@ -91,6 +95,23 @@ static void count_round(struct result *result, const struct pantry_stats *stats)
     result->bytes_per_token = stats->bytes_per_token;
 }
 
+/* Processor time of this process so far. */
+static double used_seconds(void)
+{
+    struct rusage u;
+    getrusage(RUSAGE_SELF, &u);
+    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) * 1e-6;
+}
+
+static int n_threads(const struct pn_machine *machine)
+{
+    int cores = pn_os_physical_cores(), usable = pn_os_processors();
+    return machine->model.n_threads > 0 ? machine->model.n_threads : cores < usable ? cores : usable;
+}
+
+/* Threads that get less of their time than this compete with other programs. */
+static const double hindered = 0.8;
+
 static int measure(const struct chosen *chosen, pantry_model *model, struct pn_machine *machine, struct result *result)
 {
     struct pantry_model_info info = {.size = sizeof info};
@@ -109,6 +130,7 @@ static int measure(const struct chosen *chosen, pantry_model *model, struct pn_m
     if (pantry_session_new(model, &machine->session, &session, &error) != PANTRY_OK)
         status = pn_cli_fail(&error);
     bool show = pn_term_moves(stderr);
+    double used = used_seconds(), began = (double)pn_clock_ns();
     for (int i = 0; status == PN_EXIT_DONE && i <= chosen->rounds; i++) {
         struct pantry_stats stats = {.size = sizeof stats};
         if (show)
@@ -119,6 +141,7 @@ static int measure(const struct chosen *chosen, pantry_model *model, struct pn_m
     }
     if (show)
         fputs("\r\033[K", stderr);
+    result->busy = used_seconds() - used < ((double)pn_clock_ns() - began) * 1e-9 * hindered * n_threads(machine);
     if (status == PN_EXIT_DONE) {
         summarize(&result->prefill);
         summarize(&result->decode);
@@ -185,6 +208,8 @@ static int put_json(const struct chosen *chosen, const char *name, pantry_model 
                              "decode_tokens_per_second", figure_json(&result->decode), "first_token_seconds",
                              figure_json(&result->first_token), "bytes_per_token", result->bytes_per_token,
                              "read_bandwidth_bytes", result->bandwidth, "bandwidth_share", share(result));
+    if (root)
+        json_object_set_new(root, "busy", json_boolean(result->busy));
     if (root && !chosen->synthetic)
         json_object_set_new(root, "load_seconds", json_real(result->load_seconds));
     return pn_cli_put_json(root);
@@ -205,7 +230,34 @@ static void put_text(const struct chosen *chosen, const char *name, pantry_model
            result->prefill.deviation, result->prefill.median);
     printf("decode       %5d tokens %9.1f tok/s ± %.1f (median %.1f) · %.0f %% of the read bandwidth\n",
            chosen->n_decode, result->decode.mean, result->decode.deviation, result->decode.median, 100 * share(result));
+    if (result->busy)
+        puts("busy         other programs use the processor: this machine can do more");
     printf("first token  %s after the prompt\n", pn_cli_seconds(&a, result->first_token.median));
+}
+
+/* Keeps the result, by which `pantry fit` corrects its predictions. If it cannot be kept, bench still succeeds. */
+static void keep(const struct chosen *chosen, const char *name, pantry_model *model, const struct pn_machine *machine,
+                 const struct result *result)
+{
+    struct pantry_estimate_options o = pantry_estimate_options_default();
+    struct pantry_estimate need = {.size = sizeof need};
+    struct pantry_model_info info = {.size = sizeof info};
+    struct pantry_error err;
+    o.n_context = chosen->n_prompt + chosen->n_decode + 2;
+    o.kv_type = machine->session.kv_type;
+    pantry_model_info(model, &info, NULL);
+    if (chosen->n_decode < LEAST_DECODE || pantry_model_estimate(model, &o, &need, &err) ||
+        !(result->decode.median > 0) || !(result->prefill.median > 0))
+        return;
+    const char *slash = strrchr(name, '/');
+    struct pn_run run = {.work = pn_fit_work(slash ? slash + 1 : name, &need, info.n_layer,
+                                             chosen->n_prompt + chosen->n_decode / 2, chosen->n_prompt),
+                         .step_seconds = 1 / result->decode.median,
+                         .prompt_seconds = chosen->n_prompt / result->prefill.median,
+                         .busy = result->busy};
+    snprintf(run.device, sizeof run.device, "%s", info.device);
+    if (pn_kept_put_run(&run, &err))
+        fprintf(stderr, "the result was not kept: %s\n", err.text);
 }
 
 static int run(const struct pn_command *command, int argc, char **argv)
@@ -229,6 +281,8 @@ static int run(const struct pn_command *command, int argc, char **argv)
     pn_term_watch();
     if (status == PN_EXIT_DONE)
         status = measure(&chosen, model, &machine, result);
+    if (status == PN_EXIT_DONE)
+        keep(&chosen, name, model, &machine, result);
     if (status == PN_EXIT_DONE && chosen.json)
         status = put_json(&chosen, name, model, result);
     else if (status == PN_EXIT_DONE)

@@ -1,21 +1,24 @@
 /* pantry doctor: what is wrong on this machine, where, and what mends it. */
 #include "cli/commands.h"
+#include "cli/doctor_config.h"
 #include "cli/doctor_machine.h"
 #include "cli/progress.h"
 #include "cli/say.h"
+#include "cli/settings_file.h"
 #include "cli/terminal.h"
 #include "store/doctor.h"
 
 #include <string.h>
 
 struct chosen {
-    bool store, machine, quick, fix, json;
+    bool store, machine, config, quick, fix, json;
 };
 
 static const struct pn_option table[] = {
     PN_OPT_FLAG("store", offsetof(struct chosen, store), "examine the model store"),
     PN_OPT_FLAG("machine", offsetof(struct chosen, machine), "examine the machine and the service"),
-    PN_OPT_FLAG("quick", offsetof(struct chosen, quick), "compare sizes of files, do not read them; do not decode"),
+    PN_OPT_FLAG("config", offsetof(struct chosen, config), "examine the settings of the service"),
+    PN_OPT_FLAG("quick", offsetof(struct chosen, quick), "compare sizes of files, do not read them; measure nothing"),
     PN_OPT_FLAG("fix", offsetof(struct chosen, fix), "do what is safe: nothing of a model is removed",
                 .more = "Removes what interrupted commands left, except for downloads that can go on, and takes "
                         "permissions from other users."),
@@ -116,7 +119,7 @@ static int check_store(struct report *r)
 
 /* ---- the machine ---- */
 
-static void put_machine_check(struct report *r, const struct pn_machine_check *c)
+static void put_machine_check(struct report *r, const char *group, const struct pn_machine_check *c)
 {
     static const char *const words[] = {"ok", "advice", "wrong", "skipped"};
     r->wrong += c->state == PN_MACHINE_WRONG;
@@ -128,7 +131,7 @@ static void put_machine_check(struct report *r, const struct pn_machine_check *c
             json_array_append_new(list, json_pack("{s:s, s:s, s:o, s:o}", "state", words[c->state], "where", c->name,
                                                   "what", pn_cli_json_text(c->what, strlen(c->what)), "mend",
                                                   pn_cli_json_text(c->mend, strlen(c->mend))));
-        json_array_append_new(r->checks, json_pack("{s:s, s:s, s:s, s:o, s:o}", "group", "machine", "check", c->name,
+        json_array_append_new(r->checks, json_pack("{s:s, s:s, s:s, s:o, s:o}", "group", group, "check", c->name,
                                                    "state", words[c->state], "found",
                                                    pn_cli_json_text(c->found, strlen(c->found)), "findings", list));
         return;
@@ -153,7 +156,20 @@ static int check_machine(struct report *r)
     if (!r->checks)
         puts("machine");
     for (int i = 0; i < n; i++)
-        put_machine_check(r, &checks[i]);
+        put_machine_check(r, "machine", &checks[i]);
+    return PN_EXIT_DONE;
+}
+
+/* ---- the settings ---- */
+
+static int check_config(struct report *r)
+{
+    struct pn_machine_check checks[PN_CONFIG_CHECKS];
+    int n = pn_config_examine(checks);
+    if (!r->checks)
+        puts("configuration");
+    for (int i = 0; i < n; i++)
+        put_machine_check(r, "configuration", &checks[i]);
     return PN_EXIT_DONE;
 }
 
@@ -163,7 +179,9 @@ static int check_machine(struct report *r)
 static const struct {
     size_t option; /* offset in struct chosen */
     int (*run)(struct report *report);
-} groups[] = {{offsetof(struct chosen, machine), check_machine}, {offsetof(struct chosen, store), check_store}};
+} groups[] = {{offsetof(struct chosen, machine), check_machine},
+              {offsetof(struct chosen, config), check_config},
+              {offsetof(struct chosen, store), check_store}};
 enum { N_GROUPS = sizeof groups / sizeof *groups };
 
 static bool is_chosen(const struct chosen *chosen, size_t group)
@@ -200,6 +218,8 @@ static int run(const struct pn_command *command, int argc, char **argv)
     int status = pn_cli_parse_options(command, argc, argv, &chosen);
     if (status != PN_CLI_GO_ON)
         return status;
+    struct pantry_error unread; /* of a file with a mistake, which a check is about: then the usual store counts */
+    pn_settings_find_models(&unread);
     struct report report = {.chosen = &chosen, .checks = chosen.json ? json_array() : NULL};
     bool all = true;
     for (size_t i = 0; i < N_GROUPS; i++)
@@ -216,14 +236,17 @@ static int run(const struct pn_command *command, int argc, char **argv)
 
 const struct pn_command pn_cmd_doctor = {
     .name = "doctor",
-    .usage = "[--machine] [--store] [--quick] [--fix] [--json]",
+    .usage = "[--machine] [--config] [--store] [--quick] [--fix] [--json]",
     .summary = "examine the machine and the model store, and say what mends them",
     .about =
         "Examines the machine: which device runs models and why, instruction sets, memory and its limits, large "
         "pages,\n"
-        "clocks, throttling, swap, the bandwidth, a proof that decoding is as fast as expected (a few seconds, not "
-        "with\n"
-        "--quick), and whether a service runs. Then the store: its folders and permissions, every manifest, that each "
+        "clocks, throttling, temperatures, swap, the bandwidth, the disk's speed and a proof that decoding is as fast "
+        "as\n"
+        "expected (a few seconds, not with --quick), and whether a service runs. Then the settings of the service: "
+        "the\n"
+        "file, and the models and adapters that it names. Then the store: its folders and permissions, every manifest, "
+        "that each "
         "file\n"
         "of a model is there with its size and its SHA-256 (--quick: its size), unfinished downloads and what other\n"
         "interrupted commands left. For each finding it prints what is wrong, where, and what mends it. Advice costs\n"
@@ -232,4 +255,5 @@ const struct pn_command pn_cmd_doctor = {
                "pantry doctor --store --quick --fix",
     .options = {PN_OPTIONS(NULL, table)},
     .run = run,
+    .no_store = true, /* a mistake in the settings is a finding */
 };

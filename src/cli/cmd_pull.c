@@ -2,6 +2,7 @@
 #define _POSIX_C_SOURCE 200809L
 #include "cli/commands.h"
 
+#include "cli/fit_ask.h"
 #include "cli/model.h"
 #include "cli/remote.h"
 #include "cli/say.h"
@@ -64,6 +65,13 @@ static int run(const struct pn_command *command, int argc, char **argv)
     pn_term_watch();
     if ((status = pn_client_elsewhere(&client, &elsewhere)) != PN_CLI_GO_ON)
         return status;
+    const struct pn_machine machine = pn_machine_default();
+    struct pn_fit_answer answer = {0};
+    if (!elsewhere && !chosen.pull.json &&
+        (status = pn_fit_ask(name, &machine, chosen.pull.insecure, &answer)) != PN_CLI_GO_ON)
+        return status;
+    if (answer.changed)
+        name = answer.name;
     if (elsewhere)
         status = pull_there(&client, name, &chosen);
     else if (pn_store_can_fetch(name) && !chosen.pull.json)

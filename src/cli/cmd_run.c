@@ -1,6 +1,7 @@
 /* pantry run: talk to a model. */
 #define _POSIX_C_SOURCE 200809L
 #include "cli/commands.h"
+#include "cli/fit_ask.h"
 #include "cli/form.h"
 
 #include "cli/chat.h"
@@ -304,6 +305,11 @@ static int run(const struct pn_command *command, int argc, char **argv)
     bool terminal = isatty(STDIN_FILENO), talk = terminal && isatty(STDOUT_FILENO) && arguments.n < 2;
     if ((status = choose_backend(&chosen, name, &client, &chat)) != PN_CLI_GO_ON)
         return status;
+    struct pn_fit_answer answer = {0};
+    if (chat.backend == &pn_backend_local && (status = pn_fit_ask(name, &chat.machine, false, &answer)) != PN_CLI_GO_ON)
+        return status;
+    if (answer.changed)
+        name = answer.name;
     chat.verbose = chosen.verbose;
     chat.wrap = chosen.wrap;
     chat.ahead = chat.talks = talk;

@@ -2,12 +2,12 @@
 #define _POSIX_C_SOURCE 200809L
 #include "base/clock.h"
 #include "cli/commands.h"
+#include "cli/kept.h"
 #include "cli/say.h"
 #include "cli/terminal.h"
 #include "cli/top_screen.h"
 #include "cli/top_view.h"
 #include "monitor/chips.h"
-#include "monitor/limits.h"
 #include "monitor/monitor.h"
 #include "store/store.h"
 
@@ -52,20 +52,11 @@ static void find_limit(struct pn_top *top)
     struct pantry_error err;
     const struct pn_chip *chip;
     struct pn_limits limits;
-    char *path = NULL;
-    json_t *root = NULL, *row;
-    size_t i;
-    top->limit = NAN;
-    if (!pn_store_private_file("machine.json", &path, &err))
-        root = json_load_file(path, JSON_REJECT_DUPLICATES, NULL);
-    json_array_foreach(json_object_get(root, "limits"), i,
-                       row) if (pn_limits_read(row, &limits) && !(limits.read <= top->limit)) top->limit = limits.read;
-    top->measured = !isnan(top->limit);
+    top->measured = pn_kept_limits(NULL, &limits);
+    top->limit = top->measured ? limits.read : NAN;
     if (!top->measured && strncmp(top->sample.machine, "Apple", 5) == 0 &&
         !pn_chip_find(top->sample.machine, &chip, &err))
         top->limit = chip->nominal;
-    json_decref(root);
-    free(path);
 }
 
 static void take(struct run *r)

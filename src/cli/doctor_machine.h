@@ -11,7 +11,7 @@ struct pn_machine_check {
     char what[1024], mend[256]; /* of a state that is not ok: what could be better, and how */
 };
 
-enum { PN_MACHINE_CHECKS = 16 };
+enum { PN_MACHINE_CHECKS = 20 };
 
 /* Makes all checks; returns how many. `quick` leaves out the one that takes seconds. */
 int pn_machine_examine(int quick, struct pn_machine_check out[PN_MACHINE_CHECKS]);

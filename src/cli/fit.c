@@ -1,9 +1,9 @@
 /* Whether a model fits, and how fast it will be: see fit.h.
  *
  * A step of decoding takes the bytes that it reads (weights once, keys and values of the context) at the rate that this
- * machine reaches, and a time per layer. A prompt takes its multiplications at the measured rate. */
-#define _DEFAULT_SOURCE  1 /* getloadavg */
-#define _DARWIN_C_SOURCE 1
+ * machine reaches, and a time per layer. A prompt takes its multiplications at the measured rate. Own runs correct both
+ * (monitor/calibrate.h). */
+#define _POSIX_C_SOURCE 200809L
 #include "cli/fit.h"
 
 #include "cli/say.h"
@@ -12,13 +12,19 @@
 
 #include "base/os.h"
 
-#include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-/* Time per layer and token on a GPU: starting kernels. From the same measurements as the chips' rates. */
-static const double chip_layer_seconds = 2e-5;
+/* Experts take more: the time per layer that published figures of gpt-oss on four Macs have beyond their bytes. */
+static const double apple_expert_seconds = 1.3e-4;
+/* What the program takes beside the engine: its other libraries. Measured, as the difference of `pantry version`. */
+static const uint64_t program_bytes = 5 << 20;
+/* Before anything was measured: the share of the bandwidth that decoding reaches, and operations per byte of it. */
+static const double guessed_share = 0.7, guessed_operations = 20;
+/* Bytes per second from main memory beside a card: two channels of DDR5-5600 give 90e9 by their maker, and programs
+ * reach two thirds. */
+static const double beside_rate = 6e10;
 
 /* ---- the machine ---- */
 
@@ -26,50 +32,6 @@ static void show_progress(const char *what)
 {
     if (pn_term_moves(stderr))
         fprintf(stderr, "\r\033[Kmeasuring this machine: %s...", what);
-}
-
-/* Limits kept for this device; false: none. */
-static bool kept(const char *path, const char *device, struct pn_limits *out)
-{
-    json_t *root = json_load_file(path, JSON_REJECT_DUPLICATES, NULL), *entry;
-    bool found = false;
-    size_t i;
-    json_array_foreach(json_object_get(root, "limits"), i, entry)
-    {
-        if (!found && pn_limits_read(entry, out) && strcmp(out->device, device) == 0)
-            found = true;
-    }
-    json_decref(root);
-    return found;
-}
-
-/* Replaces the limits of the device in the file; a damaged file is replaced. */
-static pantry_status keep(const char *path, const struct pn_limits *limits, struct pantry_error *err)
-{
-    int lock;
-    pantry_status status = pn_store_lock_private_file(path, &lock, err);
-    if (status)
-        return status;
-    json_t *root = json_load_file(path, JSON_REJECT_DUPLICATES, NULL), *list = json_array(), *entry;
-    size_t i;
-    if (!json_is_object(root)) {
-        json_decref(root);
-        root = json_object();
-    }
-    json_array_foreach(json_object_get(root, "limits"), i, entry)
-    {
-        const char *device = json_string_value(json_object_get(entry, "device"));
-        if (device && strcmp(device, limits->device) != 0)
-            json_array_append(list, entry);
-    }
-    json_array_append_new(list, pn_limits_json(limits));
-    json_object_set_new(root, "limits", list);
-    char *text = json_dumps(root, JSON_INDENT(2));
-    status = text ? pn_store_replace_private_file(path, text, strlen(text), err) : pn_no_memory(err, path);
-    free(text);
-    json_decref(root);
-    close(lock);
-    return status;
 }
 
 /* The device's name, as limits know it. */
@@ -86,18 +48,10 @@ static pantry_status device_name(const struct pn_machine *machine, char *out, si
     return PANTRY_OK;
 }
 
-/* Other programs compete for the processor, so that measurements would be too low. */
-static bool is_busy(double *load)
+static pantry_status this_machine(const struct pn_machine *machine, struct pn_fit_machine *out, char *device,
+                                  size_t size, struct pantry_error *err)
 {
-    return getloadavg(load, 1) == 1 && *load > 0.5 * pn_os_processors();
-}
-
-int pn_fit_this_machine(const struct pn_machine *machine, bool again, struct pn_fit_machine *out)
-{
-    struct pantry_error err = {0};
     struct pn_os_memory memory;
-    char *path = NULL, device[sizeof out->limits.device];
-    double load;
     *out = (struct pn_fit_machine){0};
     pn_os_memory(&memory);
     out->total = memory.total;
@@ -106,11 +60,18 @@ int pn_fit_this_machine(const struct pn_machine *machine, bool again, struct pn_
         out->usable = memory.group_limit;
     if (machine->memory && machine->memory < out->usable)
         out->usable = machine->memory;
-    pantry_status status = pn_store_private_file("machine.json", &path, &err);
-    if (!status)
-        status = device_name(machine, device, sizeof device, &err);
-    if (!status && (again || !kept(path, device, &out->limits))) {
-        bool busy = is_busy(&load);
+    out->n_runs = pn_kept_runs(out->runs);
+    return device_name(machine, device, size, err);
+}
+
+int pn_fit_this_machine(const struct pn_machine *machine, bool again, struct pn_fit_machine *out)
+{
+    struct pantry_error err = {0};
+    char device[sizeof out->limits.device];
+    double load;
+    pantry_status status = this_machine(machine, out, device, sizeof device, &err);
+    if (!status && (again || !pn_kept_limits(device, &out->limits))) {
+        bool busy = pn_kept_busy(&load);
         status = pn_limits_measure(&machine->model, show_progress, &out->limits, &err);
         if (pn_term_moves(stderr))
             fputs("\r\033[K", stderr);
@@ -118,13 +79,29 @@ int pn_fit_this_machine(const struct pn_machine *machine, bool again, struct pn_
             fprintf(stderr, "this machine is busy (load %.1f): the speeds are too low, and measured again next time\n",
                     load);
         else if (!status)
-            status = keep(path, &out->limits, &err);
+            status = pn_kept_put_limits(&out->limits, &err);
     }
-    free(path);
     return status ? pn_cli_fail(&err) : PN_EXIT_DONE;
 }
 
-int pn_fit_chip(const char *name, uint64_t memory, struct pn_fit_machine *out)
+int pn_fit_this_machine_now(const struct pn_machine *machine, struct pn_fit_machine *out)
+{
+    struct pantry_error err = {0};
+    struct pn_limits *l = &out->limits;
+    char device[sizeof l->device];
+    if (this_machine(machine, out, device, sizeof device, &err))
+        return pn_cli_fail(&err);
+    if (pn_kept_limits(device, l))
+        return PN_EXIT_DONE;
+    memcpy(l->device, device, sizeof device);
+    out->rough = true;
+    l->read = pantry_read_bandwidth(machine->model.n_threads);
+    l->decode = guessed_share * (l->read > 0 ? l->read : 1e10);
+    l->operations = guessed_operations * l->decode;
+    return PN_EXIT_DONE;
+}
+
+int pn_fit_chip(const char *name, uint64_t memory, uint64_t ram, struct pn_fit_machine *out)
 {
     struct pantry_error err = {0};
     *out = (struct pn_fit_machine){0};
@@ -132,9 +109,13 @@ int pn_fit_chip(const char *name, uint64_t memory, struct pn_fit_machine *out)
         return pn_cli_fail(&err);
     out->total = memory ? memory : out->chip->most_memory;
     out->usable = pn_chip_usable(out->chip->kind, out->total);
+    if (out->chip->kind == PN_CHIP_APPLE && out->total == pn_os_memory_bytes() && pn_os_wired_limit())
+        out->usable = pn_os_wired_limit(); /* it is this Mac, and its user has set another limit */
+    if (out->chip->kind == PN_CHIP_GPU && ram)
+        out->beside = pn_chip_usable(PN_CHIP_CPU, ram);
     out->limits = (struct pn_limits){.read = out->chip->nominal,
                                      .decode = out->chip->reached,
-                                     .layer_seconds = chip_layer_seconds,
+                                     .layer_seconds = out->chip->layer_seconds,
                                      .operations = out->chip->operations};
     snprintf(out->limits.device, sizeof out->limits.device, "%s", out->chip->name);
     return PN_EXIT_DONE;
@@ -160,55 +141,143 @@ bool pn_fit_is_shape(const char *name, const char **type)
     return false;
 }
 
-static int open_model(const char *name, const struct pn_machine *machine, pantry_model **model)
+/* A model that is not here. Only a name with a place or a tag is asked for elsewhere: others are mostly misspelt. */
+static pantry_status open_remote(const char *name, const struct pn_fit_question *q, pantry_model **model,
+                                 struct pn_outline *outline, struct pantry_error *err)
 {
-    struct pantry_error err = {0};
+    const struct pn_pull_options options = {.fetch = {.cancel = pn_term_interrupt()}, .insecure = q->insecure};
+    struct pantry_model_options model_options = q->machine->model;
+    pantry_status status = pn_store_outline(name, &options, outline, err);
+    if (status)
+        return status;
+    if (!model_options.projector)
+        model_options.maybe_projector = outline->projector;
+    return pantry_model_load(outline->path, &model_options, model, err);
+}
+
+static bool may_be_elsewhere(const char *name)
+{
+    char *place = pn_store_place(name);
+    bool there = place || pn_store_is_url(name) || (pn_store_is_name(name) && strchr(name, ':'));
+    free(place);
+    return there;
+}
+
+/* A known shape in an unknown type: no model of a registry. */
+static bool is_known_shape(const char *name)
+{
+    const char *shape;
+    size_t len = strcspn(name, ":");
+    for (size_t i = 0; (shape = pantry_shape_name(i)); i++)
+        if (strlen(shape) == len && memcmp(shape, name, len) == 0)
+            return true;
+    return false;
+}
+
+static pantry_status open_model(const char *name, const struct pn_fit_question *q, pantry_model **model,
+                                struct pn_outline *outline, struct pantry_error *err)
+{
     const char *type;
     char *path = NULL;
     if (pn_fit_is_shape(name, &type))
-        return pantry_model_outline(name, &machine->model, model, &err) ? pn_cli_fail(&err) : PN_EXIT_DONE;
-    int status = pn_cli_find_model(name, &path);
-    if (status == PN_EXIT_DONE && pantry_model_load(path, &machine->model, model, &err))
-        status = pn_cli_fail(&err);
+        return pantry_model_outline(name, &q->machine->model, model, err);
+    pantry_status status = pn_store_resolve(name, &path, err);
+    if (!status)
+        status = pantry_model_load(path, &q->machine->model, model, err);
     free(path);
-    return status;
+    if (status != PANTRY_NOT_FOUND || is_known_shape(name))
+        return status;
+    const struct pn_catalog_entry *entry = pn_store_entry(name);
+    if (entry) {
+        outline->bytes = entry->download;
+        return pantry_model_outline(entry->shape, &q->machine->model, model, err);
+    }
+    return may_be_elsewhere(name) ? open_remote(name, q, model, outline, err) : status;
 }
 
-static void predict(const struct pn_fit_machine *on, struct pn_fit *fit)
+struct pn_work pn_fit_work(const char *name, const struct pantry_estimate *need, int n_layer, int n_past, int n_prompt)
 {
-    const struct pn_limits *l = &on->limits;
-    double layers = fit->info.n_layer * l->layer_seconds;
-    fit->first_seconds = (double)fit->need.step_bytes / l->decode + layers;
-    fit->step_seconds = ((double)fit->need.step_bytes + fit->need.step_kv_bytes) / l->decode + layers;
-    fit->n_prompt = fit->need.n_context < PN_FIT_PROMPT ? fit->need.n_context : PN_FIT_PROMPT;
-    double part = (double)fit->n_prompt / fit->need.n_context;
-    double work = fit->need.token_multiplies * fit->n_prompt + fit->need.prompt_attention_multiplies * part * part;
-    fit->prompt_seconds = 2 * work / l->operations;
-    if (fit->prompt_seconds < fit->first_seconds) /* the weights are read once at least */
-        fit->prompt_seconds = fit->first_seconds;
+    double context = need->n_context > 0 ? need->n_context : 1, past = n_past / context, part = n_prompt / context;
+    struct pn_work w = {.n_layer = n_layer, .n_prompt = n_prompt};
+    snprintf(w.model, sizeof w.model, "%.127s", name);
+    snprintf(w.type, sizeof w.type, "%.15s", need->n_types ? need->types[0].type : "");
+    w.bytes = (double)need->step_bytes + need->step_kv_bytes * past;
+    w.multiplies = need->token_multiplies * n_prompt + need->prompt_attention_multiplies * part * part;
+    return w;
 }
 
-int pn_fit_model(const char *name, const struct pn_machine *machine, const struct pn_fit_machine *on, int n_sequences,
-                 struct pn_fit *out)
+/* Of a card with main memory beside it: which share of weights, keys and values is on the card, and how much slower a
+ * step gets by the rest. */
+static double split(const struct pn_fit_machine *on, struct pn_fit *fit)
+{
+    const struct pantry_estimate *n = &fit->need;
+    double fixed = (double)(n->scratch_bytes + n->text_bytes), moved = (double)n->total_bytes - fixed;
+    fit->share = 1;
+    if (!on->beside || n->total_bytes <= on->usable)
+        return 1;
+    fit->share = (double)on->usable > fixed ? ((double)on->usable - fixed) / moved : 0;
+    return fit->share + (1 - fit->share) * on->limits.decode / beside_rate;
+}
+
+static void predict(const char *name, const struct pn_fit_machine *on, struct pn_fit *fit)
+{
+    const struct pantry_estimate *n = &fit->need;
+    struct pn_prediction first;
+    double slower = split(on, fit);
+    bool experts = 2 * n->step_bytes < n->weight_bytes;
+    double more = experts && on->chip && on->chip->kind == PN_CHIP_APPLE ? fit->info.n_layer * apple_expert_seconds : 0;
+    fit->n_prompt = n->n_context < PN_FIT_PROMPT ? n->n_context : PN_FIT_PROMPT;
+    struct pn_work begin = pn_fit_work(name, n, fit->info.n_layer, 0, fit->n_prompt);
+    struct pn_work end = pn_fit_work(name, n, fit->info.n_layer, n->n_context, fit->n_prompt);
+    pn_predict(&on->limits, on->runs, on->n_runs, &begin, &first);
+    pn_predict(&on->limits, on->runs, on->n_runs, &end, &fit->sure);
+    fit->first_seconds = (first.step_seconds + more) * slower;
+    fit->step_seconds = (fit->sure.step_seconds + more) * slower;
+    fit->prompt_seconds = first.prompt_seconds * slower;
+    if (on->chip)
+        fit->sure.step_error = fit->sure.prompt_error = on->chip->error;
+}
+
+pantry_status pn_fit_look(const char *name, const struct pn_fit_question *q, struct pn_fit *out,
+                          struct pantry_error *err)
 {
     struct pantry_estimate_options o = pantry_estimate_options_default();
-    struct pantry_error err = {0};
-    pantry_model *model;
+    struct pn_outline outline = {0};
+    pantry_model *model = NULL;
+    const struct pn_fit_machine *on = q->on;
     *out = (struct pn_fit){.info = {.size = sizeof out->info}, .need = {.size = sizeof out->need}};
-    int status = open_model(name, machine, &model);
-    if (status != PN_EXIT_DONE)
-        return status;
-    o.n_context = machine->session.n_context;
-    o.kv_type = machine->session.kv_type;
-    o.n_sequences = n_sequences;
-    o.memory_bytes = on->usable;
-    pantry_model_info(model, &out->info, NULL);
-    if (pantry_model_estimate(model, &o, &out->need, &err))
-        status = pn_cli_fail(&err);
+    o.n_context = q->machine->session.n_context;
+    o.kv_type = q->machine->session.kv_type;
+    o.n_sequences = q->n_sequences;
+    o.vocabulary = true;
+    out->have = on->usable + on->beside;
+    o.memory_bytes = out->have > program_bytes ? out->have - program_bytes : 1;
+    pantry_status status = open_model(name, q, &model, &outline, err);
+    if (!status) {
+        pantry_model_info(model, &out->info, NULL);
+        status = pantry_model_estimate(model, &o, &out->need, err);
+        out->need.text_bytes += program_bytes;
+        out->need.total_bytes += program_bytes;
+    }
+    out->remote = outline.bytes;
+    out->read = outline.fetched_bytes;
     pantry_model_free(model);
-    if (status != PN_EXIT_DONE)
+    pn_store_outline_free(&outline);
+    if (status)
         return status;
-    out->fits = out->need.total_bytes <= on->usable;
-    predict(on, out);
-    return PN_EXIT_DONE;
+    out->fits = out->need.total_bytes <= out->have;
+    predict(name, on, out);
+    return PANTRY_OK;
+}
+
+int pn_fit_model(const char *name, const struct pn_fit_question *question, struct pn_fit *out)
+{
+    struct pantry_error err = {0};
+    pantry_status status = pn_fit_look(name, question, out, &err);
+    if (!status)
+        return PN_EXIT_DONE;
+    pn_cli_fail(&err);
+    if (status == PANTRY_NOT_FOUND && pn_store_is_name(name) && !may_be_elsewhere(name))
+        pn_cli_put_where_models_are(name);
+    return PN_EXIT_FAILED;
 }

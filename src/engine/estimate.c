@@ -1,20 +1,85 @@
 /* What a model needs, computed from its plans and pools without reading a weight: pantry_model_estimate. */
 #include "engine/handle.h"
 
+#include "engine/eye.h"
 #include "engine/stages.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* Memory that the budget does not count. The program itself and its libraries; per token of the vocabulary, the tables
- * of the tokenizer, and what a running request's sampler and its logits take. Measured (tests/unit/test_estimate.c). */
-enum { PROGRAM_BYTES = 9 << 20, TOKENIZER_BYTES = 120, REQUEST_BYTES = 24 };
+/* Memory that the budget does not count. The program itself and its libraries; per token and merge of the
+ * vocabulary, the tables of the tokenizer; and what a running request's sampler and its logits take. Measured
+ * (tests/unit/test_estimate.c). */
+enum { PROGRAM_BYTES = 9 << 20, TOKEN_BYTES = 120, MERGE_BYTES = 35, REQUEST_BYTES = 24 };
 
-static uint64_t text_bytes(const struct pantry_model *m, int n_sequences)
+/* What the system maps with a page that is touched (Linux: fault_around_bytes). */
+enum { MAPPED_AROUND = 64 << 10 };
+
+/* Merges of the vocabulary; where the file does not list it, as many as tokens. */
+static uint64_t count_merges(const struct pn_model *model)
 {
-    uint64_t n_vocab = (uint64_t)m->runner->model->hp.n_vocab;
-    uint64_t tokens = m->tokenizer ? n_vocab * TOKENIZER_BYTES : 0;
-    return PROGRAM_BYTES + tokens + n_vocab * REQUEST_BYTES * (uint64_t)n_sequences;
+    const struct pn_meta *merges = pn_weights_meta(model->weights, "tokenizer.ggml.merges");
+    bool listed = pn_weights_meta(model->weights, "tokenizer.ggml.tokens") != NULL;
+    return merges ? merges->n : listed ? 0 : (uint64_t)model->hp.n_vocab;
+}
+
+static uint64_t text_bytes(const struct pantry_model *m, const struct pantry_estimate_options *o, int n_sequences)
+{
+    const struct pn_model *model = m->runner->model;
+    uint64_t n_vocab = (uint64_t)model->hp.n_vocab, bytes = PROGRAM_BYTES;
+    if (m->tokenizer || o->vocabulary)
+        bytes += n_vocab * TOKEN_BYTES + count_merges(model) * MERGE_BYTES;
+    return bytes + n_vocab * REQUEST_BYTES * (uint64_t)n_sequences;
+}
+
+/* Is the weight an operand of anything but a lookup of rows? */
+static bool is_multiplied(const struct pn_graph *g, pn_array weight)
+{
+    for (size_t i = 0; i < g->len; i++) {
+        const struct pn_node *n = pn_node(g, (pn_array)i);
+        for (int k = 0; k < n->n_src; k++)
+            if (n->src[k] == weight && n->op != PN_OP_EMBED)
+                return true;
+    }
+    return false;
+}
+
+/* Bytes of tables of embeddings that n_tokens cannot touch, since every token reads a row. */
+static uint64_t untouched_bytes(const struct pn_graph *g, uint64_t n_tokens)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < g->len; i++) {
+        const struct pn_node *n = pn_node(g, (pn_array)i);
+        if (n->op != PN_OP_EMBED || n->n_src == 0 || n->src[0] == PN_NONE ||
+            pn_node(g, n->src[0])->op != PN_OP_WEIGHT || is_multiplied(g, n->src[0]))
+            continue;
+        const struct pn_weight *w = pn_node(g, n->src[0])->weight;
+        uint64_t all = pn_weight_bytes(w), row = w->n_rows > 0 ? all / (uint64_t)w->n_rows : all;
+        uint64_t touched = n_tokens * (row + MAPPED_AROUND);
+        sum += all > touched ? all - touched : 0;
+    }
+    return sum;
+}
+
+static int by_bytes(const void *a, const void *b)
+{
+    const struct pantry_type_bytes *x = a, *y = b;
+    return (x->bytes < y->bytes) - (x->bytes > y->bytes);
+}
+
+/* Weights by storage type; what is left where there are more types than room is not listed. */
+static void count_types(const struct pn_weights *w, struct pantry_estimate *e)
+{
+    struct pantry_type_bytes sums[PN_TYPE_COUNT] = {0};
+    for (size_t i = 0; i < w->n_tensors; i++) {
+        sums[w->tensors[i].type].type = pn_type_info(w->tensors[i].type)->name;
+        sums[w->tensors[i].type].bytes += w->tensors[i].bytes;
+    }
+    qsort(sums, PN_TYPE_COUNT, sizeof *sums, by_bytes);
+    while (e->n_types < PANTRY_ESTIMATE_TYPES && e->n_types < PN_TYPE_COUNT && sums[e->n_types].bytes) {
+        e->types[e->n_types] = sums[e->n_types];
+        e->n_types++;
+    }
 }
 
 /* Multiplications of a product, per row of its result. */
@@ -58,9 +123,9 @@ static uint64_t kv_bytes(const struct pn_kv_pool *pool, const struct pantry_esti
 
 /* The largest context, in pages, whose memory fits beside the rest. */
 static int largest_context(const struct pn_kv_pool *pool, const struct pantry_estimate_options *o,
-                           const struct pantry_estimate *e)
+                           const struct pantry_estimate *e, uint64_t untouched)
 {
-    uint64_t rest = e->total_bytes - e->kv_bytes;
+    uint64_t rest = e->total_bytes - e->kv_bytes + untouched;
     int low = 0, high = e->n_context_train;
     if (rest >= o->memory_bytes)
         return 0;
@@ -99,7 +164,8 @@ static pantry_status estimate(struct pantry_model *m, const struct pantry_estima
     e->weight_bytes = model->size_bytes;
     e->step_bytes = model->step_bytes;
     e->n_params = model->n_params;
-    e->text_bytes = text_bytes(m, n_sequences);
+    e->text_bytes = text_bytes(m, o, n_sequences);
+    count_types(model->weights, e);
     count_work(&model->graph, e);
     pantry_status status = PANTRY_OK;
     if (model->hp.causal && model->results[PN_RESULT_LOGITS] != PN_NONE)
@@ -115,8 +181,13 @@ static pantry_status estimate(struct pantry_model *m, const struct pantry_estima
     e->step_kv_bytes = pn_kv_step_bytes(pool, &model->graph, e->n_context);
     e->prompt_attention_multiplies = attention_multiplies(&model->graph, e->n_context);
     e->state_bytes = r->states ? pn_slots_bytes(&r->states->slots) * (uint64_t)(2 * n_sequences) : 0;
-    e->total_bytes = e->weight_bytes + e->kv_bytes + e->state_bytes + e->scratch_bytes + e->text_bytes;
-    e->max_context = o->memory_bytes ? largest_context(pool, o, e) : e->n_context_train;
+    if (m->eye && (status = pn_eye_need(m->eye, &e->vision_bytes, err)))
+        return status;
+    uint64_t untouched = untouched_bytes(&model->graph, (uint64_t)e->n_context * (uint64_t)n_sequences);
+    e->weight_bytes -= untouched;
+    e->total_bytes =
+        e->weight_bytes + e->kv_bytes + e->state_bytes + e->scratch_bytes + e->text_bytes + e->vision_bytes;
+    e->max_context = o->memory_bytes ? largest_context(pool, o, e, untouched) : e->n_context_train;
     return PANTRY_OK;
 }
 

@@ -115,6 +115,35 @@ int pn_eye_row_size(const struct pn_eye *eye)
     return eye->vision->n_out;
 }
 
+/* Patches of a view of the picture. */
+static int patches_of(const struct pn_vision *v, int64_t pixels)
+{
+    if (v->sizing == PN_SIZING_FIXED)
+        pixels = (int64_t)v->width * v->height;
+    else if (v->sizing == PN_SIZING_SHORTEST && v->crop_width > 0)
+        pixels = (int64_t)v->crop_width * v->crop_height;
+    if (v->max_pixels > 0 && pixels > v->max_pixels)
+        pixels = v->max_pixels;
+    int64_t n = pixels / ((int64_t)v->patch * v->patch) + v->has_class;
+    return n < 1 ? 1 : n > PN_MAX_STEP ? PN_MAX_STEP : (int)n;
+}
+
+pantry_status pn_eye_need(struct pn_eye *eye, uint64_t *bytes, struct pantry_error *err)
+{
+    const struct pn_vision *v = eye->vision;
+    struct pn_runner *r = eye->runner;
+    int n = patches_of(v, 1 << 20), n_rows = n / (v->group * v->group) + 1;
+    uint64_t rows = (uint64_t)n * (uint64_t)(v->n_embd + pn_vision_n_given(v)) +
+                    (uint64_t)n_rows * (uint64_t)(pn_vision_n_merged(v) + v->n_out);
+    pantry_status status = pn_runner_prepare(r, PN_RESULT_STATES, n, err);
+    if (!status)
+        status = pn_runner_prepare(r, PN_RESULT_EMBEDDINGS, n_rows, err);
+    *bytes = r->model->size_bytes + rows * sizeof(float) + pn_kv_most_bytes(eye->memory.pool, n, n);
+    for (int i = 0; i < r->n_parts; i++)
+        *bytes += r->parts[i].taken;
+    return status;
+}
+
 /* ---- remembering; the lock is held ---- */
 
 /* Finds a picture, and makes it the newest. */

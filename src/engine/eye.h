@@ -33,6 +33,8 @@ pantry_status pn_eye_look(struct pn_eye *eye, const void *data, size_t len, stru
 /* Computes its rows if they are not known. */
 pantry_status pn_eye_encode(struct pn_eye *eye, struct pn_seen *seen, struct pantry_error *err);
 void pn_eye_release(struct pn_eye *eye, struct pn_seen *seen);
+/* Bytes that encoding a picture of a megapixel takes: the weights, the scratch of its step, its rows. */
+pantry_status pn_eye_need(struct pn_eye *eye, uint64_t *bytes, struct pantry_error *err);
 /* Pictures that were encoded so far, for tests and reports. */
 uint64_t pn_eye_n_encoded(const struct pn_eye *eye);
 

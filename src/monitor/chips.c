@@ -9,8 +9,9 @@
 #include <string.h>
 
 static const struct pn_chip chips[] = {
-#define PN_CHIP(name, kind, cores, nominal, reached, tera, most)                                                       \
-    {name, PN_CHIP_##kind, cores, (nominal)*1e9, (reached)*1e9, (tera)*1e12, (uint64_t)(most) << 30},
+#define PN_CHIP(name, kind, cores, nominal, reached, layer, tera, most, error, source)                                 \
+    {name,        PN_CHIP_##kind,         cores, (nominal)*1e9, (reached)*1e9, (layer)*1e-6,                           \
+     (tera)*1e12, (uint64_t)(most) << 30, error, source},
 #include "monitor/chips.def"
 #undef PN_CHIP
 };

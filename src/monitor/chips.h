@@ -12,9 +12,12 @@ struct pn_chip {
     const char *name;
     enum pn_chip_kind kind;
     int n_cores;             /* of the GPU; 0: unknown */
-    double nominal, reached; /* bytes per second: of the maker, and while a model decodes */
+    double nominal, reached; /* bytes per second: of the maker, and while a model decodes ... */
+    double layer_seconds;    /* ... and the time per layer and token that does not depend on bytes */
     double operations;       /* per second, while a prompt is read */
     uint64_t most_memory;    /* bytes */
+    double error;            /* how far speeds may be off, as a share */
+    const char *source;      /* of the speeds */
 };
 
 /* Row i; NULL after the last. */

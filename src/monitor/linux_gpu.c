@@ -5,6 +5,7 @@
 #include "monitor/linux.h"
 
 #include "monitor/files.h"
+#include "monitor/linux_clients.h"
 
 #include <errno.h>
 #include <math.h>
@@ -13,7 +14,7 @@
 #include <string.h>
 
 struct card {
-    char folder[PN_ENTRY], hwmon[PN_ENTRY], name[64];
+    char folder[PN_ENTRY], hwmon[PN_ENTRY], name[64], address[24];
     bool amd;
 };
 
@@ -21,6 +22,7 @@ struct drm {
     const char *root;
     int n;
     struct card card[PN_MAX_GPUS];
+    struct pn_drm_clients *clients; /* NULL: there are no cards */
 };
 
 /* The value of a line "KEY=value" of a uevent file. */
@@ -41,10 +43,11 @@ static void look_at(struct drm *d, const char folder[PN_ENTRY])
     pn_read_text(d->root, path, text, sizeof text);
     value_of(text, "DRIVER", driver, sizeof driver);
     value_of(text, "PCI_ID", id, sizeof id);
+    value_of(text, "PCI_SLOT_NAME", c->address, sizeof c->address);
     bool amd = strcmp(driver, "amdgpu") == 0, intel = strcmp(driver, "i915") == 0 || strcmp(driver, "xe") == 0;
     if (!amd && !intel)
         return;
-    *c = (struct card){.amd = amd};
+    c->amd = amd;
     memcpy(c->folder, folder, PN_ENTRY);
     pn_path(path, "sys/class/drm/%s/device/product_name", folder);
     pn_read_line(d->root, path, text, sizeof text);
@@ -69,6 +72,8 @@ static void *drm_open(const char *root)
     for (int i = 0; i < n && d->n < PN_MAX_GPUS; i++)
         if (strlen(cards[i]) == 4 + strspn(cards[i] + 4, "0123456789")) /* not the connectors, "card0-DP-1" */
             look_at(d, cards[i]);
+    if (d->n)
+        d->clients = pn_drm_clients_new(root);
     return d;
 }
 
@@ -122,6 +127,8 @@ static void read_intel(const struct drm *d, const struct card *c, struct pn_gpu 
 static void drm_read(void *state, struct pn_sample *s)
 {
     struct drm *d = state;
+    struct pn_drm_card cards[PN_MAX_GPUS];
+    int n = 0;
     for (int i = 0; i < d->n && s->n_gpus < PN_MAX_GPUS; i++) {
         struct pn_gpu *g = &s->gpu[s->n_gpus++];
         *g = (struct pn_gpu){.load = NAN,
@@ -133,6 +140,8 @@ static void drm_read(void *state, struct pn_sample *s)
                              .memory_load = NAN,
                              .throttled = NAN};
         snprintf(g->name, sizeof g->name, "%s", d->card[i].name);
+        memcpy(cards[n].address, d->card[i].address, sizeof cards[n].address);
+        cards[n++].gpu = s->n_gpus - 1;
         if (d->card[i].amd)
             read_amd(d, &d->card[i], g);
         else
@@ -141,8 +150,20 @@ static void drm_read(void *state, struct pn_sample *s)
         if (isnan(g->load) && isnan(g->hz))
             pn_sample_absent(s, PN_SUBJECT_GPU, "the driver of %s shows nothing", g->name);
     }
+    if (d->clients) {
+        pn_drm_clients_read(d->clients, cards, n, s);
+        pn_sample_present(s, PN_SUBJECT_GPU_PROCESSES, "fdinfo of own processes, of all for root");
+    }
     pn_sample_absent(s, PN_SUBJECT_GPU, "no GPU was found");
-    pn_sample_absent(s, PN_SUBJECT_GPU_PROCESSES, "only NVIDIA's driver tells");
+    pn_sample_absent(s, PN_SUBJECT_GPU_PROCESSES, "no driver tells");
 }
 
-const struct pn_source pn_source_drm = {"drm", drm_open, drm_read, free};
+static void drm_close(void *state)
+{
+    struct drm *d = state;
+    if (d)
+        pn_drm_clients_free(d->clients);
+    free(d);
+}
+
+const struct pn_source pn_source_drm = {"drm", drm_open, drm_read, drm_close};

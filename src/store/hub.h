@@ -47,6 +47,15 @@ pantry_status pn_hub_manifest(const char *store, const char *name, const struct 
 pantry_status pn_hub_choose(const char *text, size_t n, const char *quant, const struct pn_pull_options *options,
                             struct pn_hub_model *model, struct pantry_error *err);
 
+/* ---- source.c: where a name or URL leads ---- */
+
+/* The name in the store of what the text means. */
+pantry_status pn_source_name(const char *text, const struct pn_pull_options *options, struct pn_model_name *name,
+                             struct pantry_error *err);
+/* Prepares requests to its server. `name` must outlive the registry; pn_registry_close must follow. */
+pantry_status pn_source_open(const char *text, const struct pn_pull_options *options, const struct pn_model_name *name,
+                             struct pn_registry *registry, struct pantry_error *err);
+
 /* ---- url.c: a file by its address ---- */
 
 /* The name for the file of a URL; NULL: out of memory. Caller frees. */

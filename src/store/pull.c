@@ -170,29 +170,6 @@ static pantry_status pull_from_url(struct pull *p, const char *url, struct pantr
     return status;
 }
 
-/* Opens the server that the name or URL means. */
-static pantry_status open_source(struct pull *p, const char *text, struct pantry_error *err)
-{
-    const struct pn_pull_options *o = p->options;
-    const pantry_cancel *cancel = o->fetch.cancel;
-    if (pn_store_is_url(text))
-        return pn_url_open(&p->registry, &p->name, text, o, err);
-    if (!pn_hub_has(&p->name))
-        return pn_registry_open(&p->registry, &p->name, o->insecure, o->public_only, cancel, err);
-    return pn_hub_open(&p->registry, &p->name, o->public_only, cancel, err);
-}
-
-static pantry_status name_of(const char *text, const struct pn_pull_options *o, struct pn_model_name *name,
-                             struct pantry_error *err)
-{
-    if (!pn_store_is_url(text))
-        return pn_name_parse(text, name, err);
-    char *given = o->name ? strdup(o->name) : pn_url_name(text);
-    pantry_status status = given ? pn_name_parse(given, name, err) : pn_no_memory(err, text);
-    free(given);
-    return status;
-}
-
 static pantry_status lock_name(struct pull *p, struct pantry_error *err)
 {
     char *full = pn_layout_path("%s/%s/%s:%s", p->name.host, p->name.space, p->name.model, p->name.tag);
@@ -204,11 +181,11 @@ static pantry_status lock_name(struct pull *p, struct pantry_error *err)
 
 static pantry_status pull(struct pull *p, const char *text, char **path, struct pantry_error *err)
 {
-    pantry_status status = name_of(text, p->options, &p->name, err);
+    pantry_status status = pn_source_name(text, p->options, &p->name, err);
     if (status || (status = pn_layout_store(&p->store, err)))
         return status;
     p->blobs = (struct pn_blobs){.job = &p->job, .registry = &p->registry, .store = p->store};
-    status = open_source(p, text, err);
+    status = pn_source_open(text, p->options, &p->name, &p->registry, err);
     if (!status)
         status = pn_layout_make_store(p->store, err);
     if (!status)

@@ -29,6 +29,7 @@ struct pn_catalog_entry {
     const char *name;                                   /* "smollm2:135m" */
     const char *summary;                                /* one line for a listing */
     const char *family;                                 /* general.architecture */
+    const char *shape;                                  /* its known shape and type, "smollm2-135m:q4_1" */
     const char *license;                                /* short name */
     bool base;                                          /* no chat template: it continues texts */
     float temperature, top_p;                           /* recommended by its authors; 0: none */
@@ -119,6 +120,20 @@ bool pn_store_is_url(const char *text);
  * NULL. Caller frees *path. */
 pantry_status pn_store_pull(const char *name, const struct pn_pull_options *options, char **path,
                             struct pantry_error *err);
+
+/* A model that is elsewhere, as files of the same lengths with holes in place of weights: enough to estimate it. */
+struct pn_outline {
+    char *folder;           /* temporary */
+    char *path;             /* what to open: a file of it, or itself */
+    char *projector;        /* NULL: none */
+    uint64_t bytes;         /* of all files of the model */
+    uint64_t fetched_bytes; /* of them: their heads */
+};
+/* Makes one in TMPDIR from what pn_store_pull would download, through ranges; the store stays as it is. Models of the
+ * catalog are not found. PANTRY_UNSUPPORTED: the server gives no ranges. */
+pantry_status pn_store_outline(const char *name, const struct pn_pull_options *options, struct pn_outline *out,
+                               struct pantry_error *err);
+void pn_store_outline_free(struct pn_outline *outline);
 
 struct pn_push_options {
     struct pn_fetch_options fetch;

@@ -271,7 +271,9 @@ class Doctor(cli.Case):
 
 
 class Machine(cli.Case):
-    CHECKS = "processor device gpu memory clock throttling bandwidth decoding service".split()  # and some of one system
+    CHECKS = (
+        "processor device gpu memory clock throttling temperature disk bandwidth decoding service".split()
+    )  # and some of one system
 
     def examine(self, *arguments, env=None, ends=0):
         status, out, err = cli.pantry("doctor", "--machine", "--json", *arguments, env=env or self.env)
@@ -332,6 +334,15 @@ class Machine(cli.Case):
         env = {**cli.ENV, "PANTRY_HOST": "http://localhost:99999"}
         self.assertEqual(self.examine("--quick", env=env, ends=1)["service"]["state"], "wrong")
 
+    def test_the_disk(self):
+        """--quick only looks for space; a folder that does not exist yet is fine."""
+        env = {**cli.ENV, "PANTRY_HOME": os.path.join(cli.FOLDER, "not", "there", "yet")}
+        found = self.examine("--quick", env=env)["disk"]
+        self.assertRegex(found["found"], rf"^{re.escape(cli.FOLDER)}: [\d.]+ .B free$")
+        self.assertFalse(os.path.exists(os.path.join(cli.FOLDER, "not")))
+        self.assertRegex(self.examine(env=env)["disk"]["found"], r" free(, reads [\d.]+ .B/s)?$")
+        self.assertEqual([name for name in os.listdir(cli.FOLDER) if name.startswith("speed-")], [])
+
     def test_a_service(self):
         server = service.Service({"a": cli.MODEL})
         self.addCleanup(server.stop)
@@ -346,3 +357,37 @@ class Machine(cli.Case):
         for name in self.CHECKS:
             self.assertRegex(out, rf"(?m)^  {name} +(ok|advice|skipped) +\S")
         self.assertRegex(out, r"\nnothing is wrong(, \d+ pieces? of advice)?\n$")
+
+
+class Configuration(cli.Case):
+    def examine(self, text, ends=0, **more):
+        path = os.path.join(cli.FOLDER, "doctor.toml")
+        with open(path, "w") as file:
+            file.write(text)
+        env = {**cli.ENV, "PANTRY_CONFIG": path, **more}
+        status, out, err = cli.pantry("doctor", "--config", "--json", env=env)
+        self.assertEqual((status, err), (ends, ""))
+        return {check["check"]: check for check in json.loads(out)["checks"]}
+
+    def test_all_is_well(self):
+        checks = self.examine('port = 12345\n[models."hf.co/you/toy"]\ncontext = 512\n')
+        self.assertEqual(checks["file"]["state"], "ok")
+        self.assertTrue(checks["file"]["found"].endswith("doctor.toml"))
+        self.assertEqual(checks["models"]["found"], "1 model with settings, 0 aliases")
+
+    def test_mistakes(self):
+        """Whatever keeps the service from starting is wrong, with the line or the variable."""
+        found = self.examine("port = 1\nport = 2\n", ends=1)["file"]
+        self.assertEqual(found["state"], "wrong")
+        self.assertIn("doctor.toml:2", found["findings"][0]["what"])
+        found = self.examine("", ends=1, PANTRY_PORT="99999999")["file"]
+        self.assertIn("PANTRY_PORT", found["findings"][0]["what"])
+
+    def test_what_is_not_here(self):
+        text = '[aliases]\nfast = "no-such-model:1"\n'
+        found = self.examine(text)["models"]
+        self.assertEqual(found["state"], "advice")
+        self.assertEqual(found["findings"][0]["what"], "not here: no-such-model:1")
+        text = '[adapters]\na = "/nowhere/at/all"\n'
+        found = self.examine(text, ends=1)["adapters"]
+        self.assertIn("/nowhere/at/all is neither a file", found["findings"][0]["what"])

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -36,6 +37,7 @@ static const char *const files[] = {
     "sys/bus/event_source/devices/uncore_imc_0/format/event",
     "sys/bus/event_source/devices/uncore_imc_0/cpumask",
     "sys/bus/event_source/devices/uncore_imc_0/type",
+    "proc/7/fdinfo/3",
 };
 enum { N_FILES = sizeof files / sizeof *files };
 
@@ -64,6 +66,8 @@ static void check_sample(void)
         check(s.power.at[i].value, 0, 1e12);
     for (int i = 0; i < s.temperature.n; i++)
         check(s.temperature.at[i].value, -100, 1e15);
+    for (int i = 0; i < s.n_gpu_processes; i++)
+        check(s.gpu_process[i].bytes, 0, 1e33);
     json_t *json = pn_sample_json(&s);
     char *text = json_dumps(json, JSON_COMPACT);
     if (!text)
@@ -104,7 +108,8 @@ static void put(const char *name, const void *bytes, size_t n)
 static const char *usual(const char *name)
 {
     return strstr(name, "stat")     ? "cpu0 1 1 1 1\n"
-           : strstr(name, "uevent") ? "DRIVER=amdgpu\n"
+           : strstr(name, "uevent") ? "DRIVER=amdgpu\nPCI_SLOT_NAME=0\n"
+           : strstr(name, "fdinfo") ? "drm-pdev: 0\ndrm-client-id: 1\ndrm-memory-vram: 1 KiB\n"
            : strstr(name, "format") ? "config:0-7"
            : strstr(name, "events") ? "event=0x4"
                                     : "1\n";
@@ -117,6 +122,11 @@ static void make_tree(void)
         abort();
     for (size_t i = 0; i < N_FILES; i++)
         put(files[i], usual(files[i]), strlen(usual(files[i])));
+    char link[512];
+    put("proc/7/fd/4", "", 0);
+    snprintf(link, sizeof link, "%s/proc/7/fd/3", root);
+    if (symlink("/dev/dri/renderD128", link))
+        abort();
 }
 
 static void read_tree(size_t which, const uint8_t *data, size_t size)

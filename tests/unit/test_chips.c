@@ -18,12 +18,32 @@ static void rows_are_plausible(void **state)
     for (; (c = pn_chip_row(n)); n++) {
         struct pantry_error err;
         const struct pn_chip *found;
-        assert_true(c->reached > 0.35 * c->nominal && c->reached < 0.9 * c->nominal);
-        assert_true(c->operations > 1e12 && c->most_memory >= (uint64_t)8 << 30);
+        assert_true(c->reached > 0.35 * c->nominal && c->reached < 0.95 * c->nominal);
+        assert_true(c->layer_seconds > 1e-6 && c->layer_seconds < 3e-4);
+        assert_true(c->error >= 0.1 && c->error <= 0.3 && *c->source);
+        assert_true(c->operations >= 1e12 && c->most_memory >= (uint64_t)8 << 30);
         assert_int_equal(pn_chip_find(c->name, &found, &err), PANTRY_OK);
         assert_string_equal(found->name, c->name);
     }
-    assert_true(n > 40);
+    assert_true(n > 80);
+}
+
+/* Every size of chip from base to Ultra, with each number of cores that Apple sells. */
+static void apples_chips_are_all_there(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"M1",       "M1 7",        "M1 Pro",   "M1 Pro 14",   "M1 Max",   "M1 Max 24",
+                                        "M1 Ultra", "M1 Ultra 48", "M2",       "M2 8",        "M2 Pro",   "M2 Pro 16",
+                                        "M2 Max",   "M2 Max 30",   "M2 Ultra", "M2 Ultra 60", "M3",       "M3 8",
+                                        "M3 Pro",   "M3 Pro 14",   "M3 Max",   "M3 Max 30",   "M3 Ultra", "M3 Ultra 60",
+                                        "M4",       "M4 8",        "M4 Pro",   "M4 Pro 16",   "M4 Max",   "M4 Max 32",
+                                        "M5",       "M5 8",        "M5 Pro",   "M5 Pro 16",   "M5 Max",   "M5 Max 32"};
+    struct pantry_error err;
+    const struct pn_chip *chip;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        assert_int_equal(pn_chip_find(names[i], &chip, &err), PANTRY_OK);
+        assert_int_equal(chip->kind, PN_CHIP_APPLE);
+    }
 }
 
 static void names_are_read_as_people_write_them(void **state)
@@ -42,7 +62,11 @@ static void names_are_read_as_people_write_them(void **state)
                  {"NVIDIA GeForce RTX 4090", 1008},
                  {"M2 Ultra", 800},
                  {"radeon rx 7900 xtx", 960},
-                 {"AMD Ryzen AI Max+ 395", 256}};
+                 {"AMD Ryzen AI Max+ 395", 256},
+                 {"M1 7", 68},
+                 {"M5 Pro 16", 307},
+                 {"RTX 4070 Ti SUPER", 672},
+                 {"Intel Arc B580", 456}};
     static const char *const unknown[] = {
         "",
         "M9",
@@ -104,6 +128,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_are_plausible),
+        cmocka_unit_test(apples_chips_are_all_there),
         cmocka_unit_test(names_are_read_as_people_write_them),
         cmocka_unit_test(memory_for_models),
         cmocka_unit_test(limits_are_kept),

@@ -92,6 +92,7 @@ static void covers_the_peak(void **state)
         assert_int_equal(pclose(pipe), 0);
         assert_int_equal(n, 1);
         double needed = (double)estimate_of(runs[i].spec, runs[i].n_context, runs[i].kv_type, 0).total_bytes;
+        /* a busy machine takes shorter steps, whose scratch is smaller: the estimate is that of the longest */
         if (needed < (double)peak || needed > 1.06 * (double)peak)
             fail_msg("%s, %d tokens of %s: estimated %.1f MB, used %.1f MB", runs[i].spec, runs[i].n_context,
                      runs[i].kv_type, needed / 1e6, (double)peak / 1e6);

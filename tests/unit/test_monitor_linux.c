@@ -1,5 +1,6 @@
 /* The parsers of Linux' text files, on made-up trees of /proc and /sys: usual machines, missing files, hostile
  * contents. */
+#define _XOPEN_SOURCE 700
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,6 +19,7 @@
 #include "monitor/facts.h"
 #include "monitor/files.h"
 #include "monitor/linux.h"
+#include "monitor/linux_clients.h"
 #include "monitor/nvml.h"
 #include "monitor/perf.h"
 
@@ -348,6 +350,66 @@ static void cards(void **state)
     pn_source_drm.close(p);
 }
 
+static void link_file(const char *name, const char *target)
+{
+    char path[512];
+    put(name, "");
+    snprintf(path, sizeof path, "%s/%s", root, name);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(symlink(target, path), 0);
+}
+
+/* Processes of cards: several descriptors of one client count once, several clients of a process add up. */
+static void clients_of_cards(void **state)
+{
+    (void)state;
+    static const char amd[] = "pos:\t0\ndrm-driver:\tamdgpu\ndrm-pdev:\t0000:03:00.0\ndrm-client-id:\t";
+    char text[512];
+    put("sys/class/drm/card0/device/uevent", "DRIVER=amdgpu\nPCI_ID=1002:744C\nPCI_SLOT_NAME=0000:03:00.0\n");
+    put("sys/class/drm/card0/device/gpu_busy_percent", "1\n");
+    put("sys/class/drm/card1/device/uevent", "DRIVER=xe\nPCI_ID=8086:56A0\nPCI_SLOT_NAME=0000:04:00.0\n");
+    put("sys/class/drm/card1/device/tile0/gt0/freq0/act_freq", "1\n");
+    put("proc/70/comm", "pantry\033\n");
+    link_file("proc/70/fd/3", "/dev/dri/renderD128");
+    link_file("proc/70/fd/4", "/dev/dri/renderD128");
+    link_file("proc/70/fd/5", "/dev/dri/card0");
+    link_file("proc/70/fd/6", "/dev/null");
+    snprintf(text, sizeof text, "%s7\ndrm-memory-vram:\t1024 KiB\ndrm-memory-gtt:\t4 KiB\n", amd);
+    put("proc/70/fdinfo/3", text);
+    put("proc/70/fdinfo/4", text);
+    put("proc/70/fdinfo/6", text);
+    snprintf(text, sizeof text, "%s8\ndrm-memory-vram:\t9 KiB\ndrm-resident-vram:\t2 MiB\ndrm-total-vram: 1 GiB\n",
+             amd);
+    put("proc/70/fdinfo/5", text);
+    put("proc/81/comm", "game\n");
+    link_file("proc/81/fd/9", "/dev/dri/renderD129");
+    put("proc/81/fdinfo/9",
+        "drm-pdev: 0000:04:00.0\ndrm-client-id: 7\ndrm-resident-system: 5 KiB\ndrm-resident-gtt: 6 KiB\n");
+    put("proc/82/comm", "other\n"); /* a card that is not there */
+    link_file("proc/82/fd/9", "/dev/dri/renderD130");
+    put("proc/82/fdinfo/9", "drm-pdev: 0000:05:00.0\ndrm-client-id: 7\ndrm-memory-vram: 5 KiB\n");
+    put("proc/self/fdinfo/9", "drm-pdev: 0000:03:00.0\n");
+    void *p = pn_source_drm.open(root);
+    for (int i = 0; i < 12; i++) {
+        take(&pn_source_drm, p, 1);
+        assert_int_equal(s.n_gpu_processes, 2);
+        assert_string_equal(s.gpu_process[0].name, "pantry?");
+        assert_true(s.gpu_process[0].pid == 70 && s.gpu_process[0].gpu == 0);
+        close_to(s.gpu_process[0].bytes, (1024 << 10) + (2 << 20));
+        assert_true(s.gpu_process[1].pid == 81 && s.gpu_process[1].gpu == 1);
+        close_to(s.gpu_process[1].bytes, 11 << 10);
+        assert_true(!*s.why[PN_SUBJECT_GPU_PROCESSES]);
+    }
+    pn_source_drm.close(p);
+    struct pn_drm_usage u;
+    assert_false(pn_drm_usage_parse("drm-client-id: 3\n", &u));
+    assert_false(pn_drm_usage_parse("", &u));
+    assert_true(pn_drm_usage_parse("drm-pdev: a\ndrm-client-id: 3\ndrm-memory-vram: 1 furlong\ndrm-memory-\n", &u));
+    assert_true(isnan(u.bytes));
+    assert_true(pn_drm_usage_parse("drm-pdev: a\ndrm-client-id: 3\ndrm-memory-vram: 77\n", &u));
+    close_to(u.bytes, 77);
+}
+
 /* A driver with two GPUs, of which the second answers nothing. */
 static int fake_count(unsigned *n)
 {
@@ -604,9 +666,19 @@ static void lists_and_numbers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(load_and_clocks), TEST(other_processors), TEST(hostile_processors),  TEST(memory),
-        TEST(energy),          TEST(sensors),          TEST(no_sensors),          TEST(cards),
-        TEST(nvidia),          TEST(controllers),      TEST(hostile_controllers), TEST(lists_and_numbers),
+        TEST(load_and_clocks),
+        TEST(other_processors),
+        TEST(hostile_processors),
+        TEST(memory),
+        TEST(energy),
+        TEST(sensors),
+        TEST(no_sensors),
+        TEST(cards),
+        TEST(clients_of_cards),
+        TEST(nvidia),
+        TEST(controllers),
+        TEST(hostile_controllers),
+        TEST(lists_and_numbers),
         TEST(facts),
     };
     return cmocka_run_group_tests_name("monitor_linux", tests, NULL, NULL);
