@@ -374,7 +374,7 @@ static void sleepers_at_barriers_are_woken(void **state)
     end_pool(pool);
 }
 
-/* A gate that is already open costs no clock reading. Each spin in vain halves the next one, down to 2,000 ns; every
+/* A gate that is already open costs no clock reading. Each spin in vain halves the next one, down to 50,000 ns; every
  * sixteenth is as long as the first. */
 static void spins_in_vain_get_shorter(void **state)
 {
@@ -386,7 +386,7 @@ static void spins_in_vain_get_shorter(void **state)
         int now = atomic_load(&looks[WORKER]), ns = block % 16 == 15 ? 2000000 : spin_ns;
         assert_int_equal(now - before, 1 + (ns + STEP_NS - 1) / STEP_NS);
         before = now;
-        spin_ns = spin_ns / 2 < 2000 ? 2000 : spin_ns / 2;
+        spin_ns = spin_ns / 2 < 50000 ? 50000 : spin_ns / 2;
         pn_pool_run(pool, meet, &(struct meeting){.sleeps = {block + 2, 0}});
         assert_int_equal(atomic_load(&looks[CALLER]), 0);
         assert_int_equal(atomic_load(&sleeps[CALLER]), 0);
@@ -410,14 +410,13 @@ static void successful_spins_get_longer(void **state)
     static const struct {
         int opens_at, times, looks; /* opens_at 0: not before the caller sleeps */
     } steps[] = {
-        {0, 1, 1001},  {0, 1, 501},  {0, 1, 251},                        /* 2 ms, halved each time */
-        {10, 1, 11},   {0, 1, 126},                                      /* soon: nothing to learn */
-        {40, 1, 41},   {0, 1, 81},                                       /* late: twice 80 us */
-        {20, 1, 21},   {0, 1, 41},                                       /* half of it: unchanged */
-        {0, 1, 21},    {0, 1, 11},   {0, 1, 6},   {0, 1, 4},  {0, 1, 3}, /* down to the shortest */
-        {0, 4, 2},     {5, 1, 6},    {0, 1, 11},              /* the sixteenth spins longer, and learns 20 us */
-        {0, 1, 6},     {0, 1, 4},    {0, 1, 3},   {0, 11, 2}, /* the thirty-second too */
-        {600, 1, 601}, {0, 1, 1001}, {0, 1, 501},             /* twice 1.2 ms is more than the longest */
+        {0, 1, 1001},  {0, 1, 501},  {0, 1, 251},              /* 2 ms, halved each time */
+        {10, 1, 11},   {0, 1, 126},                            /* soon: nothing to learn */
+        {40, 1, 41},   {0, 1, 81},                             /* late: twice 80 us */
+        {20, 1, 21},   {0, 1, 41},                             /* half of it: unchanged */
+        {0, 9, 26},                                            /* the shortest */
+        {40, 1, 41},   {0, 1, 81},   {0, 1, 41},  {0, 13, 26}, /* the sixteenth spins longer, and learns 80 us */
+        {600, 1, 601}, {0, 1, 1001}, {0, 1, 501}, /* the thirty-second too; twice 1.2 ms is more than the longest */
     };
     struct pn_pool *pool = pool_on(8, 2);
     int worker_sleeps = 1;
