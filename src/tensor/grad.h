@@ -67,6 +67,12 @@ pn_array pn_pad(struct pn_graph *g, pn_array x, int offset, int n2);
 /* (outputs or hidden states, n1, n2) -> (tokens, n1, n2): zeros for all other tokens. */
 pn_array pn_rows_back(struct pn_graph *g, pn_array x);
 
+/* ---- dropout (op/elementwise.c) ---- */
+
+/* Sets a random share of x's values to 0 and divides the others by 1 - share. `keys` (rows, 1, 2): whole numbers below
+ * 2^24 as floats, which choose the values with `salt`; a negative first one: the row stays as it is. */
+pn_array pn_dropout(struct pn_graph *g, pn_array x, pn_array keys, float share, uint32_t salt);
+
 /* ---- attention of a batch over its own keys (op/attend.c) ---- */
 
 /* What pn_attention computes, for sequences that begin in this batch and whose keys and values are arrays instead of a
