@@ -9,32 +9,35 @@ _pantry_value() # COMMAND:OPTION: what the option takes
         *:--dry-multiplier | *:--dry-base | *:--dry-allowed-length | *:--dry-penalty-last-n | *:--dry-sequence-breaker \
         | *:--mirostat | *:--mirostat-tau | *:--mirostat-eta | *:--adaptive-target | *:--adaptive-decay | *:--samplers \
         | *:--ban | run:--regex | generate:--regex | *:--think-budget | *:--think-message | *:--seed | *:--stop | \
-        serve:--device | config:--device | *:--threads | *:-t | *:--isa | *:--memory | *:--adapter | *:--ctx | *:-c | \
-        *:--rope-factor | *:--rope-base | *:--host | *:--port | *:--origin | *:--registry | *:--max-requests | \
-        *:--num-parallel | *:--read-timeout | *:--connections-per-address | *:--models | *:--keep-alive | \
-        *:--max-loaded | *:--cache-dir | *:--cache-size | *:--load-timeout | *:--read-folder | *:--interval | *:-i | \
-        *:--count | *:--model | *:--scope | *:--prompt | *:-p | *:--name | *:--limit | *:--quantize | *:-q | \
-        convert:--output | convert:-o | fuse:-o | *:--to | *:--type | *:--split-max-size | *:--data | \
-        *:--max-seq-length | *:--num-layers | *:--rank | *:--scale | *:--keys | *:--adapter-path | *:--iters | \
-        *:--batch-size | *:--grad-accumulation-steps | *:--learning-rate | *:--end-learning-rate | *:--warmup | \
-        *:--grad-clip | *:--steps-per-eval | *:--val-batches | *:--patience | *:--save-every | fuse:--out | \
-        *:--tensor-type | *:--output-tensor-type | *:--token-embedding-type | *:--target-bpw | *:--windows | *:--chip \
-        | *:--parallel | bench:--decode | *:--repeats | *:-r | *:--synthetic | *:--layers | *:--dimensions | *:--top | \
-        *:--choice | *:--level | *:-l | *:--slices) echo "text" ;;
-    *:--image | *:--json-schema | *:--grammar | grammar:--regex | *:--mmproj | *:--tls-cert | *:--tls-key | \
-        *:--file | *:-f | logits:--ids | synth:--output | imatrix:-o | synth:-o | embed:-o | logits:-o | *:--valid | \
-        *:--resume-adapter-file | imatrix:--out | embed:--out | logits:--out | *:--imatrix | *:--merge | \
-        *:--save-logits | *:--kl | *:--tasks | template:--template | parse:--template | *:--questions | *:--context | \
-        *:--gbnf | *:--strings) echo "file" ;;
+        serve:--device | config:--device | *:--threads | *:-t | *:--isa | *:--memory | *:--adapter | *:--ctx | run:-c \
+        | generate:-c | fit:-c | bench:-c | decide:-c | logits:-c | *:--rope-factor | *:--rope-base | *:--host | \
+        *:--port | *:--origin | *:--registry | *:--max-requests | *:--num-parallel | *:--read-timeout | \
+        *:--connections-per-address | *:--models | *:--keep-alive | *:--max-loaded | *:--cache-dir | *:--cache-size | \
+        *:--load-timeout | *:--read-folder | *:--interval | *:-i | *:--count | *:--model | *:--scope | *:--prompt | \
+        *:-p | *:--name | *:--limit | *:--quantize | *:-q | convert:--output | convert:-o | fuse:-o | *:--to | \
+        *:--type | *:--split-max-size | *:--data | *:--valid-split | *:--max-seq-length | *:--num-layers | *:--rank | \
+        *:--scale | *:--dropout | *:--keys | *:--adapter-path | *:--iters | *:--batch-size | \
+        *:--grad-accumulation-steps | *:--optimizer-config | *:--learning-rate | *:--end-learning-rate | *:--warmup | \
+        *:--lr-schedule | *:--grad-clip | *:--steps-per-report | *:--steps-per-eval | *:--val-batches | \
+        *:--test-batches | *:--patience | *:--save-every | fuse:--out | *:--tensor-type | *:--output-tensor-type | \
+        *:--token-embedding-type | *:--target-bpw | *:--windows | *:--chip | *:--parallel | bench:--decode | \
+        *:--repeats | *:-r | *:--synthetic | *:--layers | *:--dimensions | *:--top | *:--choice | *:--level | *:-l | \
+        *:--slices) echo "text" ;;
+    *:--image | *:--json-schema | *:--grammar | grammar:--regex | *:--mmproj | tune:-c | *:--tls-cert | \
+        *:--tls-key | *:--file | *:-f | logits:--ids | synth:--output | imatrix:-o | synth:-o | embed:-o | logits:-o | \
+        *:--config | *:--valid | *:--resume-adapter-file | imatrix:--out | embed:--out | logits:--out | *:--imatrix | \
+        *:--merge | *:--save-logits | *:--kl | *:--tasks | template:--template | parse:--template | *:--questions | \
+        *:--context | *:--gbnf | *:--strings) echo "file" ;;
     run:--device | generate:--device | tune:--device | imatrix:--device | eval:--device | fit:--device | \
         bench:--device | embed:--device | rank:--device | decide:--device | logits:--device) echo "cpu ref" ;;
     *:--rope-scaling) echo "none linear ntk yarn" ;;
     *:--kv-type) echo "f16 q8_0 f32" ;;
     *:--manager) echo "systemd launchd" ;;
     *:--socket-mode) echo "0600 0660 0666" ;;
+    *:--long-rows) echo "cut skip refuse" ;;
     *:--order) echo "random given" ;;
     *:--fine-tune-type) echo "lora dora full" ;;
-    *:--optimizer) echo "adam adamw sgd muon" ;;
+    *:--optimizer) echo "adam adamw sgd muon adafactor" ;;
     *:--schedule) echo "constant cosine linear" ;;
     *:--pooling) echo "auto mean cls last none" ;;
     *:--tool-choice) echo "auto required none" ;;
@@ -63,7 +66,7 @@ _pantry_options() # COMMAND
     prune) echo "--cache --help" ;;
     doctor) echo "--store --machine --quick --fix --json --help" ;;
     convert) echo "--output --to --type --split-max-size --threads --verbose --json --help" ;;
-    tune) echo "--train --data --valid --mask-prompt --max-seq-length --order --seed --help --fine-tune-type --num-layers --rank --scale --keys --adapter-path --resume-adapter-file --resume --iters --batch-size --grad-accumulation-steps --optimizer --learning-rate --schedule --end-learning-rate --warmup --grad-clip --steps-per-eval --val-batches --patience --save-every --json --device --threads --isa" ;;
+    tune) echo "--train --test --config --data --valid --valid-split --mask-prompt --max-seq-length --long-rows --order --seed --help --fine-tune-type --num-layers --rank --scale --dropout --keys --adapter-path --resume-adapter-file --resume --iters --batch-size --grad-accumulation-steps --optimizer --optimizer-config --learning-rate --schedule --end-learning-rate --warmup --lr-schedule --grad-clip --steps-per-report --steps-per-eval --val-batches --test-batches --patience --save-every --json --device --threads --memory --isa" ;;
     fuse) echo "--adapter --out --help" ;;
     quantize) echo "--imatrix --tensor-type --output-tensor-type --token-embedding-type --pure --target-bpw --keep-split --split-max-size --threads --dry-run --verbose --json --help" ;;
     imatrix) echo "--file --out --merge --ctx --windows --process-output --help --device --threads --isa --memory --mmproj --adapter" ;;

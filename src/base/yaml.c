@@ -110,7 +110,7 @@ static pantry_status read_key(struct document *d, const yaml_event_t *e, const s
     if (!status)
         status = copy_text(d, e, key);
     if (!status && pn_yaml_get(map, *key))
-        status = pn_fail(d->err, PANTRY_FORMAT, "%s:%d: the key \"%.60s\" is there twice", d->name, line_of(e), *key);
+        status = pn_fail(d->err, PANTRY_FORMAT, "%s:%d: duplicate key \"%.60s\"", d->name, line_of(e), *key);
     return status;
 }
 
@@ -197,6 +197,7 @@ pantry_status pn_yaml_parse(const char *text, size_t len, const char *name, stru
     yaml_parser_set_input_string(&d.parser, (const unsigned char *)text, len);
     pantry_status status = read_stream(&d, root);
     yaml_parser_delete(&d.parser);
+    *root = status ? NULL : *root;
     return status;
 }
 

@@ -14,6 +14,7 @@
 struct chosen {
     struct pantry_tune_options o;
     const char *order, *config;
+    uint64_t memory;
     bool train, json;
 };
 #define TUNE(member) offsetof(struct chosen, o.member)
@@ -26,7 +27,8 @@ static const struct pn_option data_options[] = {
     PN_OPT_TEXT("data", "PATH", TUNE(data), "a file of JSON Lines, or a folder with train.jsonl and valid.jsonl",
                 .more = "Each line has \"messages\", \"prompt\" and \"completion\", or \"text\"."),
     PN_OPT_TEXT("valid", "FILE", TUNE(valid), "rows to measure the loss on; default: valid.jsonl beside the data"),
-    PN_OPT_FLOAT("valid-split", "X", TUNE(valid_split), 0, 0.999f, "take that share of the rows for validation instead"),
+    PN_OPT_FLOAT("valid-split", "X", TUNE(valid_split), 0, 0.999f,
+                 "take that share of the rows for validation instead"),
     PN_OPT_FLAG("mask-prompt", TUNE(mask_prompt), "learn only the last message of each row, not what it answers"),
     PN_OPT_INT("max-seq-length", "N", TUNE(max_length), 2, 1 << 20, "most tokens of a row"),
     PN_OPT_TEXT("long-rows", "HOW", TUNE(long_rows), "longer rows: cut them, skip them, or refuse the data",
@@ -80,6 +82,8 @@ static const struct pn_option machine_options[] = {
     PN_OPT_TEXT("device", "NAME", TUNE(device), "where to compute: cpu, or ref, the slow and plain reference",
                 .choices = "cpu ref", .any = true),
     PN_OPT_INT("threads", "N", TUNE(n_threads), 0, 1024, "threads; 0: one per physical core", .letter = 't'),
+    PN_OPT_SIZE("memory", "SIZE", offsetof(struct chosen, memory),
+                "most memory to use, such as 6G; default: what is free"),
     PN_OPT_TEXT("isa", "NAME", TUNE(isa), "highest instruction set to use: generic, avx2, avx512, neon..."),
 };
 
@@ -102,8 +106,8 @@ static void put_json(const struct pantry_tune_event *e)
     json_int_t tokens = (json_int_t)e->tokens;
     switch (e->kind) {
     case PANTRY_TUNE_PLANNED:
-        pn_cli_put_json(json_pack("{s:i, s:I, s:I, s:I, s:I}", "iter", e->iter, "memory", (json_int_t)e->memory, "trained",
-                                  (json_int_t)e->n_trained, "rows", (json_int_t)e->n_rows, "left_out",
+        pn_cli_put_json(json_pack("{s:i, s:I, s:I, s:I, s:I}", "iter", e->iter, "memory", (json_int_t)e->memory,
+                                  "trained", (json_int_t)e->n_trained, "rows", (json_int_t)e->n_rows, "left_out",
                                   (json_int_t)e->n_left_out));
         break;
     case PANTRY_TUNE_STEP:
@@ -112,8 +116,8 @@ static void put_json(const struct pantry_tune_event *e)
                                   "memory", (json_int_t)e->memory, "cut", (json_int_t)e->n_cut));
         break;
     case PANTRY_TUNE_VALIDATION:
-        pn_cli_put_json(json_pack("{s:i, s:f, s:I, s:b}", "iter", e->iter, "val_loss", e->loss, "tokens", tokens,
-                                  "best", e->best));
+        pn_cli_put_json(
+            json_pack("{s:i, s:f, s:I, s:b}", "iter", e->iter, "val_loss", e->loss, "tokens", tokens, "best", e->best));
         break;
     case PANTRY_TUNE_TEST:
         pn_cli_put_json(json_pack("{s:i, s:f, s:f, s:I}", "iter", e->iter, "test_loss", e->loss, "test_perplexity",
@@ -125,7 +129,7 @@ static void put_json(const struct pantry_tune_event *e)
     fflush(stdout);
 }
 
-/* The line that is written anew at each step. */
+/* The line that each step replaces. */
 static void put_live(struct show *show, const struct pantry_tune_event *e, double rate)
 {
     struct pn_number memory, left;
@@ -208,6 +212,8 @@ static int tune(const struct chosen *chosen, const char *name)
     if (status != PN_EXIT_DONE)
         return status;
     signal(SIGINT, stop);
+    if (chosen->memory)
+        pantry_limit_memory(chosen->memory);
     o.given_order = strcmp(chosen->order, "given") == 0;
     o.val_batches = o.val_batches < 0 ? 0 : o.val_batches;
     o.test_batches = o.test_batches < 0 ? 0 : o.test_batches;

@@ -71,9 +71,8 @@ static pantry_status read_names(struct tune *t, struct pantry_error *err)
     if (pn_long_rows_find(o->long_rows) == PN_LONG_COUNT)
         return pn_fail(err, PANTRY_INVALID, "unknown way with long rows (found \"%s\", allowed cut, skip, refuse)",
                        o->long_rows);
-    t->plan.schedule = (struct pn_schedule){.kind = schedule,
-                                            .number = {(double)o->learning_rate, (double)o->end_rate},
-                                            .warmup = o->warmup};
+    t->plan.schedule = (struct pn_schedule){
+        .kind = schedule, .number = {(double)o->learning_rate, (double)o->end_rate}, .warmup = o->warmup};
     pantry_status status = pn_optimizer_read(optimizer, o->optimizer_config, &t->plan.optimizer, err);
     if (!status && o->lr_schedule)
         status = pn_schedule_read(o->lr_schedule, &t->plan.schedule, err);
@@ -214,7 +213,8 @@ static pantry_status write_config(struct tune *t, const struct pn_adapter *adapt
             json_array_append_new(keys, json_string(key + 1));
     }
     config = json_pack("{s:s, s:i, s:{s:i, s:f, s:f, s:o}}", "fine_tune_type", t->o.kind, "num_layers", t->o.n_layers,
-                       "lora_parameters", "rank", t->o.rank, "dropout", (double)t->o.dropout, "scale", (double)t->o.scale, "keys", keys);
+                       "lora_parameters", "rank", t->o.rank, "dropout", (double)t->o.dropout, "scale",
+                       (double)t->o.scale, "keys", keys);
     t->config = config ? json_dumps(config, JSON_INDENT(4)) : NULL;
     json_decref(config);
     return t->config ? PANTRY_OK : pn_no_memory(err, "an adapter");

@@ -153,8 +153,9 @@ static pantry_status read_lora(struct pantry_tune_file *f, const struct pn_yaml 
         if (key) {
             status = set(f, key, v, NULL, err);
         } else if (strcmp(v->key, "keys") != 0) {
-            status = pn_fail(err, PANTRY_FORMAT, "%s:%d: lora_parameters has no \"%.60s\" (allowed: rank, scale, "
-                                                 "dropout, keys)%s",
+            status = pn_fail(err, PANTRY_FORMAT,
+                             "%s:%d: lora_parameters has no \"%.60s\" (allowed: rank, scale, "
+                             "dropout, keys)%s",
                              f->path, v->line, v->key,
                              strcmp(v->key, "alpha") == 0 ? ": scale is alpha divided by rank" : "");
         } else if (!pn_yaml_is_null(v)) {

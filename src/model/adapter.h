@@ -38,7 +38,7 @@ struct pn_adapter {
         struct pn_adapter_pair *data;
         size_t len, cap;
     } pairs;
-    bool trains; /* b leaves out the scale */
+    bool trains;   /* b leaves out the scale */
     float dropout; /* while it trains: share of the values that A does not see */
     struct {
         struct pn_adapter_module *data;

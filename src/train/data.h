@@ -27,8 +27,8 @@ struct pn_train_data {
 /* How rows become tokens. */
 struct pn_train_text {
     const struct pn_tokenizer *tokenizer;
-    const struct pn_template *template; /* NULL: conversations are refused */
-    bool mask_prompt;                   /* only the last message counts */
+    const struct pn_template *template;            /* NULL: conversations are refused */
+    bool mask_prompt;                              /* only the last message counts */
     const char *prompt, *completion, *chat, *text; /* names of a row's members; NULL: those above */
 };
 

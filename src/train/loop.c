@@ -116,8 +116,7 @@ static pantry_status validate(struct course *c, double *loss, bool *best, struct
     *best = false;
     if (c->valid->len < (size_t)c->plan->batch_size)
         return PANTRY_OK;
-    pantry_status status =
-        pn_train_measure(c->trainer, c->valid, c->plan, c->plan->val_batches, loss, &tokens, err);
+    pantry_status status = pn_train_measure(c->trainer, c->valid, c->plan, c->plan->val_batches, loss, &tokens, err);
     if (status || tokens == 0)
         return status;
     *best = *loss < c->progress.best;
@@ -125,9 +124,8 @@ static pantry_status validate(struct course *c, double *loss, bool *best, struct
     c->progress.best = *best ? *loss : c->progress.best;
     if (*best && c->plan->eval_every > 0 && (status = save_best(c, err)))
         return status;
-    return tell(c,
-                (struct pn_train_report){.kind = PN_TRAIN_VALIDATION, .loss = *loss, .tokens = tokens, .best = *best},
-                err);
+    return tell(
+        c, (struct pn_train_report){.kind = PN_TRAIN_VALIDATION, .loss = *loss, .tokens = tokens, .best = *best}, err);
 }
 
 /* The mean of the gradients since the last update, used once. */
@@ -232,8 +230,8 @@ pantry_status pn_train_run(struct pn_trainer *trainer, const struct pn_train_dat
         return pn_fail(err, PANTRY_INVALID, "%s: has %zu rows, but a batch needs %d", train->path, train->len,
                        plan->batch_size);
     c.order = calloc(train->len, sizeof *c.order);
-    pantry_status status = c.order ? pn_train_batch_new(plan->batch_size, plan->max_length, &c.batch, err)
-                                   : pn_no_memory(err, "training");
+    pantry_status status =
+        c.order ? pn_train_batch_new(plan->batch_size, plan->max_length, &c.batch, err) : pn_no_memory(err, "training");
     if (!status) {
         status = plan->resume ? pn_train_state_load(pn_trainer_params(trainer), plan, train->len, &c.progress, err)
                               : PANTRY_OK;

@@ -11,12 +11,12 @@ struct pn_train_plan {
     struct pn_optimizer optimizer;
     struct pn_schedule schedule;
     const char *settings; /* a text that names all options that resuming may not change besides those here */
-    double clip; /* most length of a gradient; 0: any */
+    double clip;          /* most length of a gradient; 0: any */
     int iters, batch_size, max_length, accumulation, warmup;
-    int eval_every;  /* iterations; 0: only at the end */
-    int val_batches; /* 0: all */
-    int patience;    /* validations without a better loss before it ends early; 0: it does not */
-    int save_every;  /* iterations; 0: only at the end */
+    int eval_every;   /* iterations; 0: only at the end */
+    int val_batches;  /* 0: all */
+    int patience;     /* validations without a better loss before it ends early; 0: it does not */
+    int save_every;   /* iterations; 0: only at the end */
     int report_every; /* iterations between due steps */
     bool shuffle, resume;
     uint64_t seed;

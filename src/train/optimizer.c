@@ -86,9 +86,10 @@ static pantry_status read_setting(const struct setting *s, const struct pn_train
     double value[2] = {0, 0};
     void *at = (char *)out + s->offset;
     if (s->n == 0)
-        return read_truth(w, at) ? PANTRY_OK
-                                 : pn_fail(err, PANTRY_INVALID, "optimizer_config: %s is \"%.*s\" (allowed: true, false)",
-                                           s->name, (int)w->value_len, w->value);
+        return read_truth(w, at)
+                   ? PANTRY_OK
+                   : pn_fail(err, PANTRY_INVALID, "optimizer_config: %s is \"%.*s\" (allowed: true, false)", s->name,
+                             (int)w->value_len, w->value);
     bool good = pn_train_word_numbers(w, value, s->n);
     for (int i = 0; i < s->n; i++)
         good &= value[i] >= s->least && value[i] <= s->most;

@@ -21,8 +21,7 @@ static const struct pn_train_param *find(const struct pn_train_params *p, const 
 }
 
 /* The group of a weight's first new block. */
-static struct pn_train_group *group_for(struct pn_train_params *p, const struct pn_weight *w,
-                                        struct pn_train_form form)
+static struct pn_train_group *group_for(struct pn_train_params *p, const struct pn_weight *w, struct pn_train_form form)
 {
     struct pn_train_group fresh = {
         .n_mat = w->n_mat, .rows = w->n_rows, .cols = w->n_cols, .turned = form.turned, .vector = form.vector};

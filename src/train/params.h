@@ -22,7 +22,8 @@ struct pn_train_group {
     int64_t n_mat, rows, cols; /* rows: of each matrix */
     bool turned;               /* the file has rows and columns exchanged */
     bool vector;               /* the file has one dimension */
-    float *row_means, *col_means; /* (n_mat, rows), (n_mat, cols) of the optimizer; of a vector: (cols), none. Or NULL */
+    float *row_means,
+        *col_means; /* (n_mat, rows), (n_mat, cols) of the optimizer; of a vector: (cols), none. Or NULL */
 };
 
 /* What an optimizer keeps: so many numbers for each trained one; means of rows and columns. */

@@ -30,10 +30,11 @@ struct pn_trainer {
     float **buffers;  /* ... and their numbers after a step */
     int n_grads;
     float *loss, *seeds, *keys; /* (tokens, 2); keys: of the dropout, if the model has one */
-    void **results;      /* loss, then the gradients */
+    void **results;             /* loss, then the gradients */
     struct program learn, measure;
     struct pn_buffer scratch; /* of either */
-    uint64_t bytes, taken;    /* taken: from the budget of memory */
+    uint64_t bytes, taken;    /* taken: from the budget of memory ... */
+    uint64_t weight_bytes;    /* ... where the base's weights count too */
 };
 
 /* ---- trained weights ---- */
@@ -131,11 +132,16 @@ static pantry_status allocate(struct pn_trainer *t, size_t tokens, struct pn_tra
     size_t scratch[2] = {t->device->class->scratch_bytes(t->learn.program),
                          t->device->class->scratch_bytes(t->measure.program)};
     size_t most = scratch[0] > scratch[1] ? scratch[0] : scratch[1];
-    t->bytes = most + (pn_train_params_n_state(&t->params, keeps) + 6 * tokens) * sizeof(float);
+    t->bytes = most + (pn_train_params_n_state(&t->params, keeps) + t->params.n + 6 * tokens) * sizeof(float);
     for (int i = 0; i < t->n_grads; i++)
         t->bytes += gradient_bytes(t, i);
-    pantry_status status = pn_memory_take(pn_memory_of_process(), t->bytes, "this training", err);
+    struct pn_memory *budget = pn_memory_of_process();
+    uint64_t weights = t->model->size_bytes;
+    pantry_status status = pn_memory_add_weights(budget, weights, weights, t->model->weights->path, err);
     if (status)
+        return status;
+    t->weight_bytes = weights;
+    if ((status = pn_memory_take(budget, t->bytes, "this training", err)))
         return status;
     t->taken = t->bytes;
     for (int i = 0; i < t->n_grads; i++) {
@@ -241,6 +247,7 @@ void pn_trainer_free(struct pn_trainer *t)
     free_program(t, &t->measure);
     t->device->class->buffer_free(t->device, &t->scratch);
     pn_memory_give(pn_memory_of_process(), t->taken);
+    pn_memory_remove_weights(pn_memory_of_process(), t->weight_bytes, t->weight_bytes);
     if (t->n_weights)
         t->device->class->release(t->device, t->weights, t->n_weights);
     pn_train_params_free(&t->params);

@@ -19,7 +19,7 @@ void pn_trainer_free(struct pn_trainer *trainer);
 
 struct pn_train_params *pn_trainer_params(struct pn_trainer *trainer);
 struct pn_model *pn_trainer_model(struct pn_trainer *trainer);
-/* Bytes that a step needs besides the weights: arrays, gradients, moments. */
+/* Bytes of trained numbers, their gradients and the optimizer's state, and of the arrays of a step. */
 uint64_t pn_trainer_bytes(const struct pn_trainer *trainer);
 /* The sum of the batch's cross-entropies. `learn`: adds the gradients of their mean to those of the params; `stream`
  * then chooses the dropout. */

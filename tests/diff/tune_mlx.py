@@ -144,7 +144,7 @@ MODELS = {
             "factor": 4.0,
             "beta_fast": 32.0,
             "beta_slow": 1.0,
-            "truncate": False,
+            "truncate": True,
             "original_max_position_embeddings": 128,
         },
     },
@@ -354,9 +354,7 @@ def train_mlx(model, tokenizer, rows, valid, how, folder):
             iterate_batches=in_file_order,
             training_callback=seen,
         )
-    loss = trainer.evaluate(
-        model, test, 2, -1, max_seq_length=how.get("length", 128), iterate_batches=in_file_order
-    )
+    loss = trainer.evaluate(model, test, 2, -1, max_seq_length=how.get("length", 128), iterate_batches=in_file_order)
     return seen.losses, loss
 
 

@@ -277,9 +277,12 @@ static void rows_equal_references(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reads_three_forms),          cmocka_unit_test(names_the_line),
-        cmocka_unit_test(counts_targets_as_mlx_does), cmocka_unit_test(orders_are_permutations),
-        cmocka_unit_test(long_rows),                  cmocka_unit_test(splits),
+        cmocka_unit_test(reads_three_forms),
+        cmocka_unit_test(names_the_line),
+        cmocka_unit_test(counts_targets_as_mlx_does),
+        cmocka_unit_test(orders_are_permutations),
+        cmocka_unit_test(long_rows),
+        cmocka_unit_test(splits),
         cmocka_unit_test(rows_equal_references),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
