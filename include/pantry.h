@@ -355,10 +355,10 @@ struct pantry_tune_event {
     int iter, n_iters; /* iterations done, and in all */
     double loss;       /* mean cross-entropy of the batch before its update, or of the validation data */
     float learning_rate;
-    int64_t tokens;  /* targets that counted */
-    int64_t n_cut;   /* rows that were longer than max_length so far */
-    double seconds;  /* since the start */
-    uint64_t memory; /* bytes of arrays, gradients and moments */
+    int64_t tokens;     /* targets that counted */
+    int64_t n_cut;      /* rows that were longer than max_length so far */
+    double seconds;     /* since the start */
+    uint64_t memory;    /* bytes of arrays, gradients and moments */
     int64_t n_trained;  /* numbers that are trained */
     int64_t n_rows;     /* of training data, without those that were left out */
     int64_t n_left_out; /* rows that were too long, with long_rows "skip" */
@@ -389,8 +389,8 @@ struct pantry_tune_options {
     int n_threads;
     pantry_tune_callback *callback;
     void *user;
-    const char *lr_schedule; /* "NAME NUMBER... [warmup=N] [warmup_init=X]" as mlx_lm's lr_schedule, such as
-                                "cosine_decay 1e-5 1000 1e-7 warmup=100"; NULL: learning_rate, schedule and warmup */
+    const char *lr_schedule;      /* "NAME NUMBER... [warmup=N] [warmup_init=X]" as mlx_lm's lr_schedule, such as
+                                     "cosine_decay 1e-5 1000 1e-7 warmup=100"; NULL: learning_rate, schedule and warmup */
     const char *optimizer_config; /* "NAME=VALUE ..." as in mlx.optimizers, pairs as 0.9:0.99; "adamw.eps=1e-6" counts
                                      for that optimizer only; NULL: its defaults */
     const char *long_rows;        /* longer than max_length: "cut", "skip" (left out and counted) or "refuse" */
