@@ -13,7 +13,7 @@
 
 struct chosen {
     struct pantry_tune_options o;
-    const char *order, *config;
+    const char *order, *config, *format;
     uint64_t memory;
     bool train, json;
 };
@@ -48,6 +48,9 @@ static const struct pn_option adapter_options[] = {
     PN_OPT_TEXT("keys", "NAME,NAME...", TUNE(keys), "layers of a block that a new adapter changes; default: all",
                 .more = "As mlx_lm names them, such as self_attn.q_proj."),
     PN_OPT_TEXT("adapter-path", "FOLDER", TUNE(adapter_path), "where the adapter goes; default: adapters"),
+    PN_OPT_TEXT("export", "FORMAT", offsetof(struct chosen, format),
+                "also write the adapter for llama.cpp (gguf) or PEFT (peft)", .choices = "gguf peft",
+                .more = "To adapter.gguf or the folder peft in --adapter-path. Without --train it must be there."),
     PN_OPT_TEXT("resume-adapter-file", "FILE", TUNE(resume_adapter), "the adapter to begin with",
                 .more = "Rank, scale and keys are those of adapter_config.json beside it."),
     PN_OPT_FLAG("resume", TUNE(resume), "go on where an interrupted run last saved"),
@@ -67,6 +70,8 @@ static const struct pn_option course_options[] = {
     PN_OPT_INT("warmup", "N", TUNE(warmup), 0, 1000000000, "updates until the learning rate is reached"),
     PN_OPT_TEXT("lr-schedule", "TEXT", TUNE(lr_schedule), "mlx_lm's lr_schedule instead of these",
                 .more = "As in \"cosine_decay 1e-5 1000 1e-7 warmup=100 warmup_init=1e-7\"."),
+    PN_OPT_FLAG("grad-checkpoint", TUNE(grad_checkpoint),
+                "compute each block again for its gradients: less memory, more time"),
     PN_OPT_FLOAT("grad-clip", "X", TUNE(clip), 0, 1e9f, "most length of a gradient; 0: any"),
     PN_OPT_INT("steps-per-report", "N", TUNE(report_every), 1, 1000000000, "iterations between printed lines"),
     PN_OPT_INT("steps-per-eval", "N", TUNE(eval_every), 0, 1000000000, "iterations between validations; 0: at the end"),
@@ -202,6 +207,20 @@ static int parse(const struct pn_command *command, int argc, char **argv, struct
     return status;
 }
 
+/* Writes the adapter in another format, beside it. */
+static int export_adapter(const struct chosen *chosen, const char *model)
+{
+    struct pantry_error error = {0};
+    char path[4096];
+    bool gguf = strcmp(chosen->format, "gguf") == 0;
+    snprintf(path, sizeof path, "%.4000s/%s", chosen->o.adapter_path, gguf ? "adapter.gguf" : "peft");
+    if (pantry_export_adapter(model, chosen->o.adapter_path, chosen->format, path, &error) != PANTRY_OK)
+        return pn_cli_fail(&error);
+    if (!chosen->json)
+        printf("%s has it for %s\n", path, gguf ? "llama.cpp" : "PEFT");
+    return PN_EXIT_DONE;
+}
+
 static int tune(const struct chosen *chosen, const char *name)
 {
     struct show show = {.json = chosen->json, .terminal = isatty(STDOUT_FILENO)};
@@ -220,13 +239,15 @@ static int tune(const struct chosen *chosen, const char *name)
     o.no_train = !chosen->train;
     o.callback = show_event;
     o.user = &show;
-    pantry_status done = pantry_tune(model, &o, &error);
+    pantry_status done = chosen->train || o.test ? pantry_tune(model, &o, &error) : PANTRY_OK;
     if (show.open)
         fputs("\r\033[K", stdout);
     if (done != PANTRY_OK)
         status = pn_cli_fail(&error);
     else if (!show.json && chosen->train)
         printf("%s has the adapter\n", o.adapter_path);
+    if (status == PN_EXIT_DONE && chosen->format)
+        status = export_adapter(chosen, model);
     free(model);
     return status;
 }
@@ -239,9 +260,9 @@ static int run(const struct pn_command *command, int argc, char **argv)
     int status = parse(command, argc, argv, &chosen, &arguments, &file);
     if (status == PN_CLI_GO_ON) {
         const char *model = arguments.n == 1 ? arguments.text[0] : file ? pantry_tune_file_model(file) : NULL;
-        if (arguments.n > 1 || !model || (!chosen.train && !chosen.o.test))
-            status = pn_cli_misuse(command, "tune needs one MODEL, and --train or --test");
-        else if (!chosen.o.data)
+        if (arguments.n > 1 || !model || (!chosen.train && !chosen.o.test && !chosen.format))
+            status = pn_cli_misuse(command, "tune needs one MODEL, and --train, --test or --export");
+        else if (!chosen.o.data && (chosen.train || chosen.o.test))
             status = pn_cli_misuse(command, "tune needs --data PATH");
         else
             status = tune(&chosen, model);

@@ -160,7 +160,6 @@ void pantry_tune_options_init(struct pantry_tune_options *o, size_t size)
                                       .completion_feature = "completion",
                                       .chat_feature = "messages",
                                       .text_feature = "text",
-                                      .beta = 0.1f,
                                       .report_every = 10};
     init(o, size, &own, sizeof own);
 }

@@ -45,9 +45,9 @@ static pantry_status note_settings(struct tune *t, struct pantry_error *err)
 {
     const struct pantry_tune_options *o = &t->o;
     struct pn_buf text = {0};
-    pn_buf_printf(&text, "%s|%s|%a|%a|%a|%s|%s|%d|%a|%d", o->optimizer_config ? o->optimizer_config : "",
+    pn_buf_printf(&text, "%s|%s|%a|%a|%a|%s|%d", o->optimizer_config ? o->optimizer_config : "",
                   o->lr_schedule ? o->lr_schedule : "", (double)o->end_rate, (double)o->clip, (double)o->dropout,
-                  o->kind, o->preference ? o->preference : "", o->pack, (double)o->beta, o->mask_prompt);
+                  o->kind, o->mask_prompt);
     t->settings = pn_buf_take(&text);
     t->plan.settings = t->settings;
     return t->settings ? PANTRY_OK : pn_no_memory(err, "the options of a training");
@@ -257,6 +257,17 @@ static pantry_status make_folder(const char *path, struct pantry_error *err)
     return failed ? pn_fail(err, PANTRY_IO, "%s: cannot be created: %s", path, strerror(errno)) : PANTRY_OK;
 }
 
+/* The width of the widest batch that can come. */
+static int widest(const struct tune *t)
+{
+    const struct pn_train_data *const all[] = {&t->train, &t->valid, &t->test};
+    int64_t longest = 1;
+    for (int i = 0; i < 3; i++)
+        for (size_t r = 0; r < all[i]->len; r++)
+            longest = all[i]->data[r].n > longest ? all[i]->data[r].n : longest;
+    return (int)pn_train_width(longest, t->o.max_length);
+}
+
 static pantry_status open_trainer(struct tune *t, struct pantry_error *err)
 {
     struct pn_adapter *adapter = NULL;
@@ -275,8 +286,8 @@ static pantry_status open_trainer(struct tune *t, struct pantry_error *err)
         pn_model_free(model);
         return status;
     }
-    return pn_trainer_new(model, t->device, t->o.batch_size, t->o.max_length, pn_optimizer_keeps(&t->plan.optimizer),
-                          &t->trainer, err);
+    return pn_trainer_new(model, t->device, t->o.batch_size, widest(t), pn_optimizer_keeps(&t->plan.optimizer),
+                          t->o.grad_checkpoint, &t->trainer, err);
 }
 
 /* ---- the course ---- */
@@ -384,6 +395,36 @@ pantry_status pantry_tune(const char *model, const struct pantry_tune_options *o
     free(t.settings);
     free(t.path);
     return status;
+}
+
+/* ---- other formats ---- */
+
+static pantry_status export_adapter(const char *model, const char *folder, const char *format, const char *out,
+                                    struct pantry_error *err)
+{
+    bool gguf = strcmp(format, "gguf") == 0;
+    struct pn_weights *weights = NULL;
+    struct pn_adapter *adapter = NULL;
+    pantry_status status;
+    if (!gguf && strcmp(format, "peft") != 0)
+        return pn_fail(err, PANTRY_INVALID, "unknown format of adapters (found \"%s\", allowed gguf, peft)", format);
+    if (pn_adapter_is_full(folder))
+        return pn_fail(err, PANTRY_UNSUPPORTED, "%s: has whole weights, not an adapter: use pantry fuse", folder);
+    if (!(status = pn_model_open(model, &weights, err)) &&
+        !(status = pn_adapter_open_trained(folder, weights, &adapter, err)))
+        status = gguf ? pn_adapter_export_gguf(adapter, weights, out, err) : make_folder(out, err);
+    if (!status && !gguf)
+        status = pn_adapter_export_peft(adapter, model, out, err);
+    pn_adapter_free(adapter);
+    pn_weights_close(weights);
+    return status;
+}
+
+pantry_status pantry_export_adapter(const char *model, const char *adapter, const char *format, const char *out,
+                                    struct pantry_error *err)
+{
+    struct pantry_error why;
+    return pn_tell(export_adapter(model, adapter, format, out, &why), &why, err);
 }
 
 /* ---- fusing ---- */

@@ -64,10 +64,6 @@ static const struct key {
     {"grad_clip", NUMBER, OPTION(clip), 0, 1e9},
     {"patience", INTEGER, OPTION(patience), 0, 1e9},
     {"long_rows", TEXT, OPTION(long_rows), 0, 0},
-    {"preference", TEXT, OPTION(preference), 0, 0},
-    {"beta", NUMBER, OPTION(beta), 0, 1e6},
-    {"pack", TRUTH, OPTION(pack), 0, 0},
-    {"tensorboard", TEXT, OPTION(tensorboard), 0, 0},
 };
 
 /* Keys of mlx_lm without a meaning here. */
@@ -271,7 +267,7 @@ static pantry_status read_key(struct pantry_tune_file *f, const struct pn_yaml *
         return read_schedule(f, v, err);
     if (strcmp(v->key, "report_to") == 0 || strcmp(v->key, "hf_dataset") == 0)
         return pn_fail(err, PANTRY_UNSUPPORTED, "%s:%d: %s is not supported: %s", f->path, v->line, v->key,
-                       v->key[0] == 'r' ? "use --tensorboard or --json" : "data is a file or a folder");
+                       v->key[0] == 'r' ? "use --json" : "data is a file or a folder");
     return pn_fail(err, PANTRY_FORMAT, "%s:%d: unknown key \"%.60s\"", f->path, v->line, v->key);
 }
 

@@ -66,7 +66,7 @@ static void count(int64_t *out, const struct pn_train_params *params, const stru
 static const char *const same[N_COUNTS] = {[5] = "the optimizer",
                                            [6] = "the schedule",
                                            [7] = "the learning rate",
-                                           [8] = "a setting of the optimizer, the schedule, the dropout or the packing",
+                                           [8] = "a setting of the optimizer, the schedule, the dropout or the rows",
                                            [9] = "the number of iterations",
                                            [10] = "the batch size",
                                            [11] = "the longest row",

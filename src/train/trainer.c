@@ -94,7 +94,7 @@ static pantry_status add_blocks(struct pn_trainer *t, struct pantry_error *err)
 /* ---- graph ---- */
 
 /* Appends the gradients, and lists the leaves that have one. */
-static pantry_status differentiate(struct pn_trainer *t, struct pantry_error *err)
+static pantry_status differentiate(struct pn_trainer *t, int n_checkpoints, struct pantry_error *err)
 {
     struct pn_graph *g = &t->model->graph;
     size_t n = g->len;
@@ -109,7 +109,7 @@ static pantry_status differentiate(struct pn_trainer *t, struct pantry_error *er
         return pn_no_memory(err, "gradients");
     for (size_t i = 0; i < n; i++)
         trained[i] = g->data[i].op == PN_OP_WEIGHT && pn_train_params_of(&t->params, g->data[i].weight);
-    pantry_status status = pn_grad_append(g, t->model->loss, t->seed, trained, grads, err);
+    pantry_status status = pn_grad_append(g, t->model->loss, t->seed, n_checkpoints, trained, grads, err);
     for (size_t i = 0; i < n && !status; i++) {
         if (grads[i] == PN_NONE)
             continue;
@@ -208,7 +208,8 @@ static pantry_status compile_all(struct pn_trainer *t, int max_rows, int max_tok
 }
 
 pantry_status pn_trainer_new(struct pn_model *model, struct pn_device *device, int max_rows, int max_length,
-                             struct pn_train_keeps keeps, struct pn_trainer **out, struct pantry_error *err)
+                             struct pn_train_keeps keeps, bool checkpoints, struct pn_trainer **out,
+                             struct pantry_error *err)
 {
     *out = NULL;
     struct pn_trainer *t = calloc(1, sizeof *t);
@@ -222,7 +223,7 @@ pantry_status pn_trainer_new(struct pn_model *model, struct pn_device *device, i
     pantry_status status = model->n_adapters ? add_adapter(t, model->adapters[0], err) : add_blocks(t, err);
     if (!status)
         status = pn_train_params_sort(&t->params, err);
-    if (status || (status = differentiate(t, err)) || (status = place_weights(t, err)) ||
+    if (status || (status = differentiate(t, checkpoints ? (int)model->hp.n_layer : 0, err)) || (status = place_weights(t, err)) ||
         (status = compile_all(t, max_rows, (int)tokens, err)) || (status = allocate(t, tokens, keeps, err)))
         goto fail;
     *out = t;

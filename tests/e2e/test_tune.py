@@ -189,8 +189,44 @@ class Choices(unittest.TestCase):
         self.assertAlmostEqual(json.loads(found)["test_loss"], values[best], 5)
 
     def test_memory(self):
-        error = tune("memory", *COURSE, "--memory", "2M", status=1)
+        error = tune("memory", *COURSE, "--memory", "1M", status=1)
         self.assertRegex(error, r"this training needs .* of memory, but .* are left")
+
+
+    def test_checkpoints(self):
+        options = [*COURSE, "--optimizer", "adamw", "--threads", "1", "--dropout", "0.1"]
+        plain = tune("kept", *options)
+        again = tune("recomputed", *options, "--grad-checkpoint")
+        self.assertLess(again[0]["memory"], plain[0]["memory"])
+        self.assertEqual(read("kept/adapters.safetensors"), read("recomputed/adapters.safetensors"))
+
+
+class Exports(unittest.TestCase):
+    """Adapters in other formats give the same logits as the original."""
+
+    def logits(self, adapter, name):
+        pantry("logits", MODEL, "--adapter", path(adapter), "--ids", write("ids.txt", "5 6 7 8"), "-o", path(name))
+        return read(name)
+
+    def test_lora(self):
+        pantry("tune", MODEL, "--train", "--data", FOLDER, "--adapter-path", path("lora"), *COURSE, "--export", "gguf")
+        pantry("tune", MODEL, "--adapter-path", path("lora"), "--export", "peft")
+        want = self.logits("lora", "a.f32")
+        for name in ("lora/adapter.gguf", "lora/peft"):
+            self.assertLess(nmse(self.logits(name, "b.f32"), want), 1e-10)
+        with open(path("lora/peft/adapter_config.json")) as f:
+            config = json.load(f)
+        self.assertEqual((config["r"], config["lora_alpha"]), (8, 160))
+        self.assertIn("model.layers.0.self_attn.q_proj", config["target_modules"])
+
+    def test_dora(self):
+        tune("dora", *COURSE, "--fine-tune-type", "dora")
+        pantry("tune", MODEL, "--adapter-path", path("dora"), "--export", "peft")
+        self.assertLess(nmse(self.logits("dora/peft", "b.f32"), self.logits("dora", "a.f32")), 1e-10)
+        error = pantry("tune", MODEL, "--adapter-path", path("dora"), "--export", "gguf", status=1)
+        self.assertIn("GGUF files have no DoRA", error)
+        self.assertIn("adapter_config.json", pantry("tune", MODEL, "--adapter-path", path("no"), "--export", "gguf",
+                                                    status=1))  # fmt: skip
 
 
 class Resuming(unittest.TestCase):
