@@ -395,13 +395,13 @@ struct pantry_tune_options {
                                      for that optimizer only; NULL: its defaults */
     const char *long_rows;        /* longer than max_length: "cut", "skip" (left out and counted) or "refuse" */
     const char *prompt_feature, *completion_feature, *chat_feature, *text_feature; /* names of a row's members */
-    float dropout;           /* of a new adapter: share of its inputs that count as 0 */
-    float valid_split;       /* share of the training rows that only validate; 0: none */
-    int test_batches;        /* 0: all */
-    int report_every;        /* iterations between due steps */
-    bool test;               /* measures test.jsonl beside the data afterwards */
-    bool no_train;           /* with test: measures the adapter of adapter_path, if there is one, and trains nothing */
-    bool grad_checkpoint;    /* computes each block again in the backward pass instead of keeping its arrays */
+    float dropout;        /* of a new adapter: share of its inputs that count as 0 */
+    float valid_split;    /* share of the training rows that only validate; 0: none */
+    int test_batches;     /* 0: all */
+    int report_every;     /* iterations between due steps */
+    bool test;            /* measures test.jsonl beside the data afterwards */
+    bool no_train;        /* with test: measures the adapter of adapter_path, if there is one, and trains nothing */
+    bool grad_checkpoint; /* computes each block again in the backward pass instead of keeping its arrays */
 };
 
 PANTRY_API void pantry_tune_options_init(struct pantry_tune_options *options, size_t size);

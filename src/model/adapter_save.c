@@ -117,9 +117,9 @@ static pantry_status save_tensors(const struct pn_adapter *a, const struct form 
     struct pn_st_writer *writer = NULL;
     struct pn_buf path = {0};
     pn_buf_printf(&path, "%s/%s", folder, form->file);
-    pantry_status status = path.failed ? pn_no_memory(err, "an adapter")
-                                       : pn_st_writer_new(path.data, &(struct pn_st_options){.format = form->by},
-                                                          &writer, err);
+    pantry_status status = path.failed
+                               ? pn_no_memory(err, "an adapter")
+                               : pn_st_writer_new(path.data, &(struct pn_st_options){.format = form->by}, &writer, err);
     if (!status && !(status = each_part(a, form, writer, false, err)) && !(status = pn_st_begin(writer, err)) &&
         !(status = each_part(a, form, writer, true, err)))
         status = pn_st_finish(writer, err);

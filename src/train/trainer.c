@@ -223,8 +223,9 @@ pantry_status pn_trainer_new(struct pn_model *model, struct pn_device *device, i
     pantry_status status = model->n_adapters ? add_adapter(t, model->adapters[0], err) : add_blocks(t, err);
     if (!status)
         status = pn_train_params_sort(&t->params, err);
-    if (status || (status = differentiate(t, checkpoints ? (int)model->hp.n_layer : 0, err)) || (status = place_weights(t, err)) ||
-        (status = compile_all(t, max_rows, (int)tokens, err)) || (status = allocate(t, tokens, keeps, err)))
+    if (status || (status = differentiate(t, checkpoints ? (int)model->hp.n_layer : 0, err)) ||
+        (status = place_weights(t, err)) || (status = compile_all(t, max_rows, (int)tokens, err)) ||
+        (status = allocate(t, tokens, keeps, err)))
         goto fail;
     *out = t;
     return PANTRY_OK;

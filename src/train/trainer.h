@@ -11,8 +11,9 @@ struct pn_trainer;
 
 /* Takes over the model (pn_model_new_trained); borrows the device. The trained weights are those of the model's
  * adapter, or, without one, of its blocks, which must be float32 in memory that may be written. `dora`: the magnitudes
- * too. `checkpoints`: blocks are computed again in the backward pass. Batches have at most max_rows rows of max_length tokens. All memory of a step is planned and taken from the
- * budget before the first one: PANTRY_NO_MEMORY says how much it needs and how much there is. */
+ * too. `checkpoints`: blocks are computed again in the backward pass. Batches have at most max_rows rows of max_length
+ * tokens. All memory of a step is planned and taken from the budget before the first one: PANTRY_NO_MEMORY says how
+ * much it needs and how much there is. */
 pantry_status pn_trainer_new(struct pn_model *model, struct pn_device *device, int max_rows, int max_length,
                              struct pn_train_keeps keeps, bool checkpoints, struct pn_trainer **out,
                              struct pantry_error *err);

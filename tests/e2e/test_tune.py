@@ -192,7 +192,6 @@ class Choices(unittest.TestCase):
         error = tune("memory", *COURSE, "--memory", "1M", status=1)
         self.assertRegex(error, r"this training needs .* of memory, but .* are left")
 
-
     def test_checkpoints(self):
         options = [*COURSE, "--optimizer", "adamw", "--threads", "1", "--dropout", "0.1"]
         plain = tune("kept", *options)
