@@ -37,6 +37,7 @@ _pantry_value() # COMMAND:OPTION: what the option takes
     *:--long-rows) echo "cut skip refuse" ;;
     *:--order) echo "random given" ;;
     *:--fine-tune-type) echo "lora dora full" ;;
+    *:--export) echo "gguf peft" ;;
     *:--optimizer) echo "adam adamw sgd muon adafactor" ;;
     *:--schedule) echo "constant cosine linear" ;;
     *:--pooling) echo "auto mean cls last none" ;;
@@ -66,7 +67,7 @@ _pantry_options() # COMMAND
     prune) echo "--cache --help" ;;
     doctor) echo "--store --machine --quick --fix --json --help" ;;
     convert) echo "--output --to --type --split-max-size --threads --verbose --json --help" ;;
-    tune) echo "--train --test --config --data --valid --valid-split --mask-prompt --max-seq-length --long-rows --order --seed --help --fine-tune-type --num-layers --rank --scale --dropout --keys --adapter-path --resume-adapter-file --resume --iters --batch-size --grad-accumulation-steps --optimizer --optimizer-config --learning-rate --schedule --end-learning-rate --warmup --lr-schedule --grad-clip --steps-per-report --steps-per-eval --val-batches --test-batches --patience --save-every --json --device --threads --memory --isa" ;;
+    tune) echo "--train --test --config --data --valid --valid-split --mask-prompt --max-seq-length --long-rows --order --seed --help --fine-tune-type --num-layers --rank --scale --dropout --keys --adapter-path --export --resume-adapter-file --resume --iters --batch-size --grad-accumulation-steps --optimizer --optimizer-config --learning-rate --schedule --end-learning-rate --warmup --lr-schedule --grad-checkpoint --grad-clip --steps-per-report --steps-per-eval --val-batches --test-batches --patience --save-every --json --device --threads --memory --isa" ;;
     fuse) echo "--adapter --out --help" ;;
     quantize) echo "--imatrix --tensor-type --output-tensor-type --token-embedding-type --pure --target-bpw --keep-split --split-max-size --threads --dry-run --verbose --json --help" ;;
     imatrix) echo "--file --out --merge --ctx --windows --process-output --help --device --threads --isa --memory --mmproj --adapter" ;;

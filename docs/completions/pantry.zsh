@@ -357,6 +357,7 @@ _pantry()
             '--dropout=[share of its inputs that a new adapter does not see]:X: ' \
             '--keys=[layers of a block that a new adapter changes; default: all]:NAME,NAME...: ' \
             '--adapter-path=[where the adapter goes; default: adapters]:FOLDER: ' \
+            '--export=[also write the adapter for llama.cpp (gguf) or PEFT (peft)]:FORMAT:(gguf peft)' \
             '--resume-adapter-file=[the adapter to begin with]:FILE:_files' \
             '--resume[go on where an interrupted run last saved]' \
             '--iters=[iterations; each reads one batch]:N: ' \
@@ -369,6 +370,7 @@ _pantry()
             '--end-learning-rate=[where it falls to]:X: ' \
             '--warmup=[updates until the learning rate is reached]:N: ' \
             '--lr-schedule=[mlx_lm'\''s lr_schedule instead of these]:TEXT: ' \
+            '--grad-checkpoint[compute each block again for its gradients: less memory, more time]' \
             '--grad-clip=[most length of a gradient; 0: any]:X: ' \
             '--steps-per-report=[iterations between printed lines]:N: ' \
             '--steps-per-eval=[iterations between validations; 0: at the end]:N: ' \
