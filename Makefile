@@ -28,7 +28,7 @@ OS := $(if $(findstring darwin,$(TARGET))$(findstring macos,$(TARGET)),macos,lin
 # ---- libraries ----
 
 PKGS := jansson libpcre2-8 libutf8proc libcrypto libedit libarchive libcurl libmicrohttpd ncursesw libjpeg libpng libwebp \
-    libwebpdemux
+    libwebpdemux yaml-0.1
 # the chat's line editor, the service and the monitor's screen are not in the library
 LIB_PKGS := $(filter-out libedit libmicrohttpd ncursesw,$(PKGS))
 # Homebrew keeps libraries that macOS also has, in older versions, out of the default path.

@@ -355,7 +355,9 @@ PANTRY_API pantry_status pantry_convert(const char *in, const char *out, const s
 enum pantry_tune_event_kind {
     PANTRY_TUNE_STEP,       /* an iteration is done */
     PANTRY_TUNE_VALIDATION, /* all validation data has been read */
-    PANTRY_TUNE_SAVED       /* the adapter and the state are on disk */
+    PANTRY_TUNE_SAVED,      /* the adapter and the state are on disk */
+    PANTRY_TUNE_PLANNED,    /* before the first step: memory, n_trained, n_rows and n_left_out are known */
+    PANTRY_TUNE_TEST        /* all test data has been read */
 };
 
 /* The library makes it, and may append members. */
@@ -364,10 +366,16 @@ struct pantry_tune_event {
     int iter, n_iters; /* iterations done, and in all */
     double loss;       /* mean cross-entropy of the batch before its update, or of the validation data */
     float learning_rate;
-    int64_t tokens;  /* targets that counted */
-    int64_t n_cut;   /* rows that were longer than max_length so far */
-    double seconds;  /* since the start */
-    uint64_t memory; /* bytes of arrays, gradients and moments */
+    int64_t tokens;     /* targets that counted */
+    int64_t n_cut;      /* rows that were longer than max_length so far */
+    double seconds;     /* since the start */
+    uint64_t memory;    /* bytes of arrays, gradients and moments */
+    int64_t n_trained;  /* numbers that are trained */
+    int64_t n_rows;     /* of training data, without those that were left out */
+    int64_t n_left_out; /* rows that were too long, with long_rows "skip" */
+    bool due;           /* a step: it ends report_every iterations, or is the last one */
+    double mean_loss;   /* of the iterations since the last due one */
+    bool best;          /* a validation: the lowest loss so far. Its adapter is kept */
 };
 /* Returns false to stop: the call then returns PANTRY_CANCELLED. */
 typedef bool pantry_tune_callback(void *user, const struct pantry_tune_event *event);
@@ -392,6 +400,19 @@ struct pantry_tune_options {
     int n_threads;
     pantry_tune_callback *callback;
     void *user;
+    const char *lr_schedule;      /* "NAME NUMBER... [warmup=N] [warmup_init=X]" as mlx_lm's lr_schedule, such as
+                                     "cosine_decay 1e-5 1000 1e-7 warmup=100"; NULL: learning_rate, schedule and warmup */
+    const char *optimizer_config; /* "NAME=VALUE ..." as in mlx.optimizers, pairs as 0.9:0.99; "adamw.eps=1e-6" counts
+                                     for that optimizer only; NULL: its defaults */
+    const char *long_rows;        /* longer than max_length: "cut", "skip" (left out and counted) or "refuse" */
+    const char *prompt_feature, *completion_feature, *chat_feature, *text_feature; /* names of a row's members */
+    float dropout;        /* of a new adapter: share of its inputs that count as 0 */
+    float valid_split;    /* share of the training rows that only validate; 0: none */
+    int test_batches;     /* 0: all */
+    int report_every;     /* iterations between due steps */
+    bool test;            /* measures test.jsonl beside the data afterwards */
+    bool no_train;        /* with test: measures the adapter of adapter_path, if there is one, and trains nothing */
+    bool grad_checkpoint; /* computes each block again in the backward pass instead of keeping its arrays */
 };
 
 PANTRY_API void pantry_tune_options_init(struct pantry_tune_options *options, size_t size);
@@ -406,6 +427,23 @@ static inline struct pantry_tune_options pantry_tune_options_default(void)
  * interrupted call with the same options last saved. PANTRY_FORMAT: an error in the data names file and line. */
 PANTRY_API pantry_status pantry_tune(const char *model, const struct pantry_tune_options *options,
                                      struct pantry_error *error);
+
+/* A training's options from a YAML file as mlx_lm.lora reads it. Texts of the options live as long as the file. */
+typedef struct pantry_tune_file pantry_tune_file;
+/* PANTRY_FORMAT names the line. Keys that mlx_lm has and pantry does not are refused unless they change nothing. */
+PANTRY_API pantry_status pantry_tune_file_open(const char *path, pantry_tune_file **out, struct pantry_error *error);
+/* Sets the options that the file has. */
+PANTRY_API void pantry_tune_file_apply(const pantry_tune_file *file, struct pantry_tune_options *options);
+/* The model that the file names, and whether it asks for training; NULL: none. */
+PANTRY_API const char *pantry_tune_file_model(const pantry_tune_file *file);
+PANTRY_API bool pantry_tune_file_trains(const pantry_tune_file *file);
+PANTRY_API void pantry_tune_file_free(pantry_tune_file *file);
+
+/* Writes an adapter that tune (or mlx_lm) made for `model` in another format: "gguf", a file as llama.cpp reads it, or
+ * "peft", a folder with adapter_config.json and adapter_model.safetensors. PANTRY_UNSUPPORTED: DoRA, or fully tuned
+ * weights, which the format does not have. */
+PANTRY_API pantry_status pantry_export_adapter(const char *model, const char *adapter, const char *format,
+                                               const char *out, struct pantry_error *error);
 
 /* Writes a Hugging Face or MLX directory to `out`, a folder, in which the adapter is a part of the model's weights.
  * Changed weights keep their plain type; those of MLX's affine types become float16. PANTRY_UNSUPPORTED: the model is a

@@ -32,9 +32,11 @@ _pantry_value() # COMMAND:OPTION: what the option takes
     *:--kv-type) echo "f16 q8_0 f32" ;;
     *:--manager) echo "systemd launchd" ;;
     *:--socket-mode) echo "0600 0660 0666" ;;
+    *:--long-rows) echo "cut skip refuse" ;;
     *:--order) echo "random given" ;;
     *:--fine-tune-type) echo "lora dora full" ;;
-    *:--optimizer) echo "adam adamw sgd muon" ;;
+    *:--export) echo "gguf peft" ;;
+    *:--optimizer) echo "adam adamw sgd muon adafactor" ;;
     *:--schedule) echo "constant cosine linear" ;;
     *:--pooling) echo "auto mean cls last none" ;;
     *:--tool-choice) echo "auto required none" ;;
@@ -63,7 +65,7 @@ _pantry_options() # COMMAND
     prune) echo "--cache --help" ;;
     doctor) echo "--store --machine --config --quick --fix --json --help" ;;
     convert) echo "--output --to --type --split-max-size --threads --verbose --json --help" ;;
-    tune) echo "--train --data --valid --mask-prompt --max-seq-length --order --seed --help --fine-tune-type --num-layers --rank --scale --keys --adapter-path --resume-adapter-file --resume --iters --batch-size --grad-accumulation-steps --optimizer --learning-rate --schedule --end-learning-rate --warmup --grad-clip --steps-per-eval --val-batches --patience --save-every --json --device --threads --isa" ;;
+    tune) echo "--train --test --config --data --valid --valid-split --mask-prompt --max-seq-length --long-rows --order --seed --help --fine-tune-type --num-layers --rank --scale --dropout --keys --adapter-path --export --resume-adapter-file --resume --iters --batch-size --grad-accumulation-steps --optimizer --optimizer-config --learning-rate --schedule --end-learning-rate --warmup --lr-schedule --grad-checkpoint --grad-clip --steps-per-report --steps-per-eval --val-batches --test-batches --patience --save-every --json --device --threads --memory --isa" ;;
     fuse) echo "--adapter --out --help" ;;
     quantize) echo "--imatrix --tensor-type --output-tensor-type --token-embedding-type --pure --target-bpw --keep-split --split-max-size --threads --dry-run --verbose --json --help" ;;
     imatrix) echo "--file --out --merge --ctx --windows --process-output --help --device --threads --isa --memory --mmproj --adapter" ;;

@@ -339,11 +339,15 @@ _pantry()
             '(-h --help)'{-h,--help}'[print this text]' ;;
     tune)
         _arguments -s -S : \
-            '--train[train (the only thing that this command does)]' \
+            '--train[train]' \
+            '--test[measure the loss on test.jsonl afterwards, or without --train of --adapter-path]' \
+            '(-c --config)'{-c+,--config=}'[options from a YAML file as mlx_lm.lora has it]:FILE:_files' \
             '--data=[a file of JSON Lines, or a folder with train.jsonl and valid.jsonl]:PATH: ' \
             '--valid=[rows to measure the loss on; default: valid.jsonl beside the data]:FILE:_files' \
+            '--valid-split=[take that share of the rows for validation instead]:X: ' \
             '--mask-prompt[learn only the last message of each row, not what it answers]' \
-            '--max-seq-length=[tokens of a row; longer rows are cut]:N: ' \
+            '--max-seq-length=[most tokens of a row]:N: ' \
+            '--long-rows=[longer rows: cut them, skip them, or refuse the data]:HOW:(cut skip refuse)' \
             '--order=[order of the rows: random, or as given]:HOW:(random given)' \
             '--seed=[seed of the random order and of a new adapter]:N: ' \
             '(-h --help)'{-h,--help}'[print this text]' \
@@ -351,26 +355,34 @@ _pantry()
             '--num-layers=[how many of the last blocks to train; -1: all]:N: ' \
             '--rank=[rank of a new adapter]:N: ' \
             '--scale=[factor of a new adapter'\''s change]:X: ' \
+            '--dropout=[share of its inputs that a new adapter does not see]:X: ' \
             '--keys=[layers of a block that a new adapter changes; default: all]:NAME,NAME...: ' \
             '--adapter-path=[where the adapter goes; default: adapters]:FOLDER: ' \
+            '--export=[also write the adapter for llama.cpp (gguf) or PEFT (peft)]:FORMAT:(gguf peft)' \
             '--resume-adapter-file=[the adapter to begin with]:FILE:_files' \
             '--resume[go on where an interrupted run last saved]' \
             '--iters=[iterations; each reads one batch]:N: ' \
             '--batch-size=[rows of a batch]:N: ' \
             '--grad-accumulation-steps=[batches per update]:N: ' \
-            '--optimizer=[how weights follow from gradients]:NAME:(adam adamw sgd muon)' \
+            '--optimizer=[how weights follow from gradients]:NAME:(adam adamw sgd muon adafactor)' \
+            '--optimizer-config=[its settings, as in "weight_decay=0.1 eps=1e-6"]:TEXT: ' \
             '--learning-rate=[step of an update]:X: ' \
             '--schedule=[how the learning rate falls]:NAME:(constant cosine linear)' \
             '--end-learning-rate=[where it falls to]:X: ' \
             '--warmup=[updates until the learning rate is reached]:N: ' \
+            '--lr-schedule=[mlx_lm'\''s lr_schedule instead of these]:TEXT: ' \
+            '--grad-checkpoint[compute each block again for its gradients: less memory, more time]' \
             '--grad-clip=[most length of a gradient; 0: any]:X: ' \
+            '--steps-per-report=[iterations between printed lines]:N: ' \
             '--steps-per-eval=[iterations between validations; 0: at the end]:N: ' \
-            '--val-batches=[batches of a validation; 0: all]:N: ' \
+            '--val-batches=[batches of a validation; -1 or 0: all]:N: ' \
+            '--test-batches=[batches of the test; -1 or 0: all]:N: ' \
             '--patience=[end after that many validations without a better loss; 0: never]:N: ' \
             '--save-every=[iterations between saves; 0: at the end]:N: ' \
             '--json[print one JSON value per event on standard output]' \
             '--device=[where to compute: cpu, or ref, the slow and plain reference]:NAME:(cpu ref)' \
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
+            '--memory=[most memory to use, such as 6G; default: what is free]:SIZE: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '1:model:_pantry_models' \
             '*:text:_files' ;;

@@ -154,7 +154,13 @@ void pantry_tune_options_init(struct pantry_tune_options *o, size_t size)
                                       .accumulation = 1,
                                       .rank = 8,
                                       .n_layers = 16,
-                                      .save_every = 100};
+                                      .save_every = 100,
+                                      .long_rows = "cut",
+                                      .prompt_feature = "prompt",
+                                      .completion_feature = "completion",
+                                      .chat_feature = "messages",
+                                      .text_feature = "text",
+                                      .report_every = 10};
     init(o, size, &own, sizeof own);
 }
 

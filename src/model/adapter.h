@@ -38,7 +38,8 @@ struct pn_adapter {
         struct pn_adapter_pair *data;
         size_t len, cap;
     } pairs;
-    bool trains; /* b leaves out the scale */
+    bool trains;   /* b leaves out the scale */
+    float dropout; /* while it trains: share of the values that A does not see */
     struct {
         struct pn_adapter_module *data;
         size_t len, cap;
@@ -69,6 +70,14 @@ pantry_status pn_adapter_refresh(const struct pn_adapter_pair *pair, const struc
  * trains. `config` is the text of the latter. */
 pantry_status pn_adapter_save(const struct pn_adapter *adapter, const char *folder, const char *config,
                               struct pantry_error *err);
+/* Writes adapter_model.safetensors as PEFT does. */
+pantry_status pn_adapter_save_peft(const struct pn_adapter *adapter, const char *folder, struct pantry_error *err);
+/* Writes an adapter that trains as a GGUF file that llama.cpp reads, or as PEFT's files into `folder`, which exists.
+ * PANTRY_UNSUPPORTED: the format does not have such a change. */
+pantry_status pn_adapter_export_gguf(const struct pn_adapter *adapter, const struct pn_weights *base, const char *path,
+                                     struct pantry_error *err);
+pantry_status pn_adapter_export_peft(const struct pn_adapter *adapter, const char *model, const char *folder,
+                                     struct pantry_error *err);
 void pn_adapter_free(struct pn_adapter *adapter);
 /* The change of a tensor; NULL: none. */
 const struct pn_adapter_pair *pn_adapter_find(const struct pn_adapter *adapter, const char *name);

@@ -10,7 +10,18 @@
 
 enum part { PART_A, PART_B, PART_M, N_PARTS };
 
-static const char *const ends[N_PARTS] = {".lora_a", ".lora_b", ".m"};
+/* A format: what is before and after a module's name, and whether matrices are stored turned. */
+struct form {
+    const char *file, *before, *ends[N_PARTS], *by;
+    bool turned;
+};
+
+static const struct form mlx = {"adapters.safetensors", "", {".lora_a", ".lora_b", ".m"}, "mlx", true};
+static const struct form peft = {"adapter_model.safetensors",
+                                 "base_model.model.",
+                                 {".lora_A.weight", ".lora_B.weight", ".lora_magnitude_vector"},
+                                 "pt",
+                                 false};
 
 /* The rows of one part of a module, from all its targets, as (n_mat, rows, cols). */
 struct whole {
@@ -51,10 +62,11 @@ static pantry_status gather(const struct pn_adapter *a, const struct pn_adapter_
 }
 
 /* Matrices are stored as (in, rank) and (rank, out), stacks as they are here. */
-static pantry_status write_part(struct pn_st_writer *writer, const struct whole *w, struct pantry_error *err)
+static pantry_status write_part(struct pn_st_writer *writer, const struct form *form, const struct whole *w,
+                                struct pantry_error *err)
 {
     size_t n = (size_t)(w->n_mat * w->rows * w->cols);
-    if (w->n_mat > 1 || w->cols == 1)
+    if (w->n_mat > 1 || w->cols == 1 || !form->turned)
         return pn_st_write(writer, w->values, n * sizeof(float), err);
     float *turned = malloc(n * sizeof *turned);
     if (!turned)
@@ -67,21 +79,22 @@ static pantry_status write_part(struct pn_st_writer *writer, const struct whole 
     return status;
 }
 
-static pantry_status add_part(struct pn_st_writer *writer, const char *module, enum part part, const struct whole *w,
-                              struct pantry_error *err)
+static pantry_status add_part(struct pn_st_writer *writer, const struct form *form, const char *module, enum part part,
+                              const struct whole *w, struct pantry_error *err)
 {
     char name[1100];
-    snprintf(name, sizeof name, "%s%s", module, ends[part]);
+    snprintf(name, sizeof name, "%s%s%s", form->before, module, form->ends[part]);
     if (part == PART_M)
         return pn_st_add(writer, name, PN_ST_F32, 1, (const int64_t[]){w->rows}, err);
     if (w->n_mat > 1)
         return pn_st_add(writer, name, PN_ST_F32, 3, (const int64_t[]){w->n_mat, w->rows, w->cols}, err);
-    return pn_st_add(writer, name, PN_ST_F32, 2, (const int64_t[]){w->cols, w->rows}, err);
+    const int64_t shape[] = {w->rows, w->cols, w->rows};
+    return pn_st_add(writer, name, PN_ST_F32, 2, form->turned ? shape + 1 : shape, err);
 }
 
 /* Lists all tensors, or writes them, in the same order. */
-static pantry_status each_part(const struct pn_adapter *a, struct pn_st_writer *writer, bool write,
-                               struct pantry_error *err)
+static pantry_status each_part(const struct pn_adapter *a, const struct form *form, struct pn_st_writer *writer,
+                               bool write, struct pantry_error *err)
 {
     pantry_status status = PANTRY_OK;
     for (size_t i = 0; i < a->modules.len; i++)
@@ -92,34 +105,37 @@ static pantry_status each_part(const struct pn_adapter *a, struct pn_st_writer *
                 continue;
             if ((status = gather(a, module, part, &w, err)))
                 break;
-            status = write ? write_part(writer, &w, err) : add_part(writer, module->name, part, &w, err);
+            status = write ? write_part(writer, form, &w, err) : add_part(writer, form, module->name, part, &w, err);
             free(w.values);
         }
     return status;
 }
 
-static pantry_status save_tensors(const struct pn_adapter *a, const char *path, struct pantry_error *err)
+static pantry_status save_tensors(const struct pn_adapter *a, const struct form *form, const char *folder,
+                                  struct pantry_error *err)
 {
-    struct pn_st_writer *writer;
-    pantry_status status = pn_st_writer_new(path, &(struct pn_st_options){.format = "mlx"}, &writer, err);
-    if (status)
-        return status;
-    if (!(status = each_part(a, writer, false, err)) && !(status = pn_st_begin(writer, err)) &&
-        !(status = each_part(a, writer, true, err)))
+    struct pn_st_writer *writer = NULL;
+    struct pn_buf path = {0};
+    pn_buf_printf(&path, "%s/%s", folder, form->file);
+    pantry_status status = path.failed
+                               ? pn_no_memory(err, "an adapter")
+                               : pn_st_writer_new(path.data, &(struct pn_st_options){.format = form->by}, &writer, err);
+    if (!status && !(status = each_part(a, form, writer, false, err)) && !(status = pn_st_begin(writer, err)) &&
+        !(status = each_part(a, form, writer, true, err)))
         status = pn_st_finish(writer, err);
     pn_st_writer_free(writer);
+    pn_buf_free(&path);
     return status;
 }
 
 pantry_status pn_adapter_save(const struct pn_adapter *a, const char *folder, const char *config,
                               struct pantry_error *err)
 {
-    struct pn_buf path = {0};
     pantry_status status = pn_outfile_text(folder, "adapter_config.json", config, err);
-    if (status)
-        return status;
-    pn_buf_printf(&path, "%s/adapters.safetensors", folder);
-    status = path.failed ? pn_no_memory(err, "an adapter") : save_tensors(a, path.data, err);
-    pn_buf_free(&path);
-    return status;
+    return status ? status : save_tensors(a, &mlx, folder, err);
+}
+
+pantry_status pn_adapter_save_peft(const struct pn_adapter *a, const char *folder, struct pantry_error *err)
+{
+    return save_tensors(a, &peft, folder, err);
 }

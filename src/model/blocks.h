@@ -42,7 +42,8 @@ struct pn_builder {
     struct pn_tensor_leaf *tensors;   /* (tensors) */
     struct pn_adapter *const *adapters;
     int n_adapters;
-    bool trains; /* attention over the batch's own keys, whose gradients are known */
+    bool trains;           /* attention over the batch's own keys, whose gradients are known */
+    pn_array dropout_keys; /* (tokens, 1, 2), see pn_dropout; PN_NONE: no dropout */
 };
 
 /* ---- weights by name ---- */

@@ -332,6 +332,18 @@ static pn_array magnitudes(struct pn_builder *b, const struct pn_tensor_info *t,
     return pn_weight_leaf(b->graph, w);
 }
 
+/* What A sees of x. */
+static pn_array dropped(struct pn_builder *b, const struct pn_adapter *adapter, const struct pn_adapter_pair *pair,
+                        pn_array x)
+{
+    pn_array keys = b->dropout_keys;
+    if (keys == PN_NONE || x == PN_NONE)
+        return x;
+    if (pn_node(b->graph, x)->rows == PN_ROWS_OUTPUTS)
+        keys = pn_output_rows(b->graph, keys);
+    return pn_dropout(b->graph, x, keys, adapter->dropout, (uint32_t)(pair - adapter->pairs.data));
+}
+
 /* y = W x for rows first .. first + n - 1 of a tensor, with the changes of all adapters. */
 static pn_array adapted(struct pn_builder *b, const struct pn_tensor_info *t, pn_array x, pn_array y, int64_t first,
                         int64_t n)
@@ -344,7 +356,8 @@ static pn_array adapted(struct pn_builder *b, const struct pn_tensor_info *t, pn
         if (n_changes++ && p->magnitude)
             return pn_graph_fail(b->graph, PANTRY_UNSUPPORTED,
                                  "a DoRA must come before other adapters that change tensor %s", t->name);
-        pn_array low = pn_matmul(b->graph, x, adapter_leaf(b, p->a, 0, p->a->n_rows)); /* (rows, rank) */
+        pn_array seen = dropped(b, b->adapters[i], p, x);
+        pn_array low = pn_matmul(b->graph, seen, adapter_leaf(b, p->a, 0, p->a->n_rows)); /* (rows, rank) */
         if (p->scale != 1)
             low = pn_scale(b->graph, low, p->scale, 0);
         y = pn_add(b->graph, y, pn_matmul(b->graph, low, adapter_leaf(b, p->b, first, n)));
@@ -367,7 +380,8 @@ pn_array pn_builder_adapt_each(struct pn_builder *b, int layer, const char *name
             continue;
         if (p->magnitude)
             return pn_graph_fail(b->graph, PANTRY_UNSUPPORTED, "a DoRA of experts (%s) is not supported", t->name);
-        pn_array low = pn_matmul_each(b->graph, x, adapter_leaf(b, p->a, 0, p->a->n_rows), route);
+        pn_array seen = dropped(b, b->adapters[i], p, x);
+        pn_array low = pn_matmul_each(b->graph, seen, adapter_leaf(b, p->a, 0, p->a->n_rows), route);
         if (p->scale != 1)
             low = pn_scale(b->graph, low, p->scale, 0);
         y = pn_add(b->graph, y,

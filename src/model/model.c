@@ -57,6 +57,7 @@ pantry_status pn_model_builder(struct pn_model *model, struct pn_builder *b, str
                              .rope_global = PN_NONE,
                              .rope_local = PN_NONE,
                              .position_bias = PN_NONE,
+                             .dropout_keys = PN_NONE,
                              .adapters = model->adapters,
                              .n_adapters = model->n_adapters};
     b->caches = model->caches = pn_arena_array(&model->arena, n_layer, sizeof *b->caches);
@@ -100,6 +101,10 @@ static pantry_status build_loss(struct pn_model *model, struct pantry_error *err
     builder.trains = true;
     for (int i = 0; i < PN_N_RESULTS; i++)
         model->results[i] = PN_NONE;
+    model->dropout_keys = PN_NONE;
+    if (model->n_adapters && model->adapters[0]->dropout > 0)
+        model->dropout_keys = pn_input(&model->graph, "dropout", PN_ROWS_TOKENS, 1, 2);
+    builder.dropout_keys = model->dropout_keys;
     pn_array states = pn_model_states(&builder);
     model->targets = pn_input(&model->graph, "targets", PN_ROWS_OUTPUTS, 1, 1);
     model->loss = pn_model_loss(&builder, states, model->targets);

@@ -28,6 +28,7 @@ struct pn_model {
     size_t n_state;                /* floats of recurrent state that a sequence has */
     uint64_t n_params, size_bytes; /* of all tensors */
     uint64_t step_bytes;           /* weight bytes that a step of one token reads */
+    pn_array dropout_keys;         /* while it is trained with a dropout: (tokens, 1, 2), else PN_NONE */
     pn_array targets, loss;        /* while it is trained: (outputs, 1, 1) and (outputs, 1, 2), see pn_cross_entropy */
 };
 

@@ -2,8 +2,16 @@
  * constructors. */
 #include "tensor/grad.h"
 
+/* What `a` is a copy of, or itself. */
+static pn_array origin_of(const struct pn_grad *t, pn_array a)
+{
+    size_t i = a >= t->n ? (size_t)(a - t->n) : SIZE_MAX;
+    return i < t->origin.len && t->origin.data[i] != PN_NONE ? t->origin.data[i] : a;
+}
+
 bool pn_grad_wants(const struct pn_grad *t, pn_array a)
 {
+    a = origin_of(t, a);
     return a != PN_NONE && a < t->n && t->wanted[a];
 }
 
@@ -34,6 +42,7 @@ static pn_array like(struct pn_graph *g, pn_array a, pn_array da)
 
 void pn_grad_add(struct pn_grad *t, pn_array a, pn_array da)
 {
+    a = origin_of(t, a);
     if (!pn_grad_wants(t, a) || da == PN_NONE)
         return;
     if (pn_node(t->g, a)->op != PN_OP_WEIGHT)

@@ -14,14 +14,24 @@ struct pn_grad {
     pn_array n;    /* nodes before the first gradient */
     bool *wanted;  /* (n): depends on a trained weight */
     pn_array *sum; /* (n): the gradient of each array so far; PN_NONE: none */
+    /* With checkpoints: what the arrays from n on are copies of, or PN_NONE; and, while a layer is walked, the copies
+     * of arrays (n), or PN_NONE. */
+    struct {
+        pn_array *data;
+        size_t len, cap;
+    } origin;
+    pn_array *copy;
+    int32_t n_layers, layer; /* that have checkpoints; the one whose copies exist, -1: none */
 };
 
 /* Appends the gradients of the sum over `seed` * y, of y's shape, with respect to the leaves that `trained` (one per
  * node) marks: grads (one per node) gets computed arrays with one row, (1, n_rows, n_cols) for a matrix, (1, n_mat *
- * n_rows, n_cols) for a stack, and PN_NONE for all other nodes and for leaves that y does not depend on.
+ * n_rows, n_cols) for a stack, and PN_NONE for all other nodes and for leaves that y does not depend on. The arrays of
+ * the first n_checkpoints layers (0: none) are computed again for the backward pass (Chen et al., 2016), so that only
+ * their inputs are kept: the same numbers, in less memory and more time.
  * PANTRY_UNSUPPORTED names an operation that has no rule yet. */
-pantry_status pn_grad_append(struct pn_graph *g, pn_array y, pn_array seed, const bool *trained, pn_array *grads,
-                             struct pantry_error *err);
+pantry_status pn_grad_append(struct pn_graph *g, pn_array y, pn_array seed, int n_checkpoints, const bool *trained,
+                             pn_array *grads, struct pantry_error *err);
 
 /* ---- for rules ---- */
 
@@ -66,6 +76,17 @@ pn_array pn_spread(struct pn_graph *g, pn_array x, int n1);
 pn_array pn_pad(struct pn_graph *g, pn_array x, int offset, int n2);
 /* (outputs or hidden states, n1, n2) -> (tokens, n1, n2): zeros for all other tokens. */
 pn_array pn_rows_back(struct pn_graph *g, pn_array x);
+
+/* ---- dropout (op/elementwise.c) ---- */
+
+/* Sets a random share of x's values to 0 and divides the others by 1 - share. `keys` (rows, 1, 2): whole numbers below
+ * 2^24 as floats, which choose the values with `salt`; a negative first one: the row stays as it is. */
+pn_array pn_dropout(struct pn_graph *g, pn_array x, pn_array keys, float share, uint32_t salt);
+
+/* ---- order ---- */
+
+/* x, not before `y`, an array with the same kind of rows, is there. */
+pn_array pn_after(struct pn_graph *g, pn_array x, pn_array y);
 
 /* ---- attention of a batch over its own keys (op/attend.c) ---- */
 

@@ -50,6 +50,63 @@ static void collect(struct pn_grad *t, const bool *trained, pn_array *grads)
     }
 }
 
+/* Notes that array `a`, which was just appended, is a copy. */
+static bool note_copy(struct pn_grad *t, pn_array a, pn_array of)
+{
+    while (a != PN_NONE && t->origin.len <= (size_t)(a - t->n)) {
+        pn_array none = PN_NONE;
+        if (!pn_vec_push(&t->origin, none))
+            return pn_graph_fail(t->g, PANTRY_NO_MEMORY, "out of memory for the graph") != PN_NONE;
+    }
+    if (a != PN_NONE)
+        t->origin.data[a - t->n] = of;
+    return a != PN_NONE;
+}
+
+/* The copy of an operand of a copied node: what a layer gets from elsewhere is taken when the gradient is there, so
+ * that nothing of the layer is computed early. */
+static pn_array copy_operand(struct pn_grad *t, pn_array a, pn_array dy)
+{
+    if (a == PN_NONE || t->copy[a] != PN_NONE)
+        return a == PN_NONE ? PN_NONE : t->copy[a];
+    const struct pn_node *n = pn_node(t->g, a);
+    bool leaf = n->op == PN_OP_WEIGHT || n->op == PN_OP_INPUT;
+    if (leaf || !t->wanted[a] || n->rows != pn_node(t->g, dy)->rows)
+        return a;
+    t->copy[a] = pn_after(t->g, a, dy);
+    note_copy(t, t->copy[a], a);
+    return t->copy[a];
+}
+
+/* Appends copies of a layer's nodes up to `last`; dy: the gradient of its result. */
+static void copy_layer(struct pn_grad *t, pn_array last, pn_array dy)
+{
+    for (pn_array a = 0; a < t->n; a++)
+        t->copy[a] = PN_NONE;
+    t->layer = pn_node(t->g, last)->layer;
+    t->g->layer = t->layer;
+    for (pn_array a = 0; a <= last && !t->g->error.status; a++) {
+        struct pn_node n = *pn_node(t->g, a);
+        if (n.layer != t->layer || !t->wanted[a] || n.op == PN_OP_WEIGHT || n.op == PN_OP_INPUT)
+            continue;
+        for (int i = 0; i < n.n_src; i++)
+            n.src[i] = copy_operand(t, n.src[i], dy);
+        t->copy[a] = pn_graph_add(t->g, n);
+        note_copy(t, t->copy[a], a);
+    }
+}
+
+/* The array that a rule sees in place of `a`. */
+static pn_array seen(struct pn_grad *t, pn_array a)
+{
+    int32_t layer = pn_node(t->g, a)->layer;
+    if (layer < 0 || layer >= t->n_layers)
+        return a;
+    if (layer != t->layer)
+        copy_layer(t, a, t->sum[a]);
+    return t->copy[a] == PN_NONE ? a : t->copy[a];
+}
+
 static pantry_status walk(struct pn_grad *t, pn_array y, struct pantry_error *err)
 {
     for (pn_array a = y; a >= 0; a--) {
@@ -59,22 +116,24 @@ static pantry_status walk(struct pn_grad *t, pn_array y, struct pantry_error *er
         if (open_ops[op])
             return pn_fail(err, PANTRY_UNSUPPORTED, "training through the operation %s is not supported", open_ops[op]);
         t->g->layer = pn_node(t->g, a)->layer;
-        if (rules[op])
-            rules[op](t, a, t->sum[a]);
+        pn_array at = seen(t, a);
+        if (rules[op] && !t->g->error.status)
+            rules[op](t, at, t->sum[a]);
     }
     return PANTRY_OK;
 }
 
-pantry_status pn_grad_append(struct pn_graph *g, pn_array y, pn_array seed, const bool *trained, pn_array *grads,
-                             struct pantry_error *err)
+pantry_status pn_grad_append(struct pn_graph *g, pn_array y, pn_array seed, int n_checkpoints, const bool *trained,
+                             pn_array *grads, struct pantry_error *err)
 {
     pantry_status status = pn_graph_status(g, err);
     if (status)
         return status;
-    struct pn_grad t = {.g = g, .n = (pn_array)g->len};
+    struct pn_grad t = {.g = g, .n = (pn_array)g->len, .n_layers = n_checkpoints, .layer = -1};
     t.wanted = calloc(g->len, sizeof *t.wanted);
     t.sum = calloc(g->len, sizeof *t.sum);
-    if (!t.wanted || !t.sum) {
+    t.copy = calloc(g->len, sizeof *t.copy);
+    if (!t.wanted || !t.sum || !t.copy) {
         status = pn_no_memory(err, "gradients");
         goto done;
     }
@@ -90,5 +149,7 @@ pantry_status pn_grad_append(struct pn_graph *g, pn_array y, pn_array seed, cons
 done:
     free(t.wanted);
     free(t.sum);
+    free(t.copy);
+    free(t.origin.data);
     return status;
 }

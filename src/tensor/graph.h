@@ -130,6 +130,10 @@ struct pn_node {
             float low, high;
         } clamp;
         struct {
+            float share;
+            uint32_t salt;
+        } dropout;
+        struct {
             float scale, floor, offset;
         } pos;
         struct pn_route_params route;

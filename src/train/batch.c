@@ -50,6 +50,12 @@ static void add_row(struct pn_train_batch *b, const struct pn_train_row *row, in
     }
 }
 
+int64_t pn_train_width(int64_t longest, int max_length)
+{
+    int64_t width = 1 + (longest + WIDTH_STEP - 1) / WIDTH_STEP * WIDTH_STEP;
+    return width < max_length ? width : max_length;
+}
+
 void pn_train_batch_fill(struct pn_train_batch *b, const struct pn_train_data *data, const size_t *order, size_t first,
                          int n)
 {
@@ -59,8 +65,7 @@ void pn_train_batch_fill(struct pn_train_batch *b, const struct pn_train_data *d
         int64_t length = data->data[order[first + (size_t)i]].n;
         longest = length > longest ? length : longest;
     }
-    int64_t width = 1 + (longest + WIDTH_STEP - 1) / WIDTH_STEP * WIDTH_STEP;
-    width = width < b->max_length ? width : b->max_length;
+    int64_t width = pn_train_width(longest, b->max_length);
     for (int i = 0; i < n; i++)
         add_row(b, &data->data[order[first + (size_t)i]], (int)width);
 }

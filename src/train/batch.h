@@ -17,6 +17,8 @@ struct pn_train_batch {
 
 pantry_status pn_train_batch_new(int max_rows, int max_length, struct pn_train_batch *out, struct pantry_error *err);
 void pn_train_batch_free(struct pn_train_batch *batch);
+/* The width of batches with rows of up to `longest` tokens, before cutting. */
+int64_t pn_train_width(int64_t longest, int max_length);
 /* Fills a batch with rows order[first] .. order[first + n - 1].
  *
  * As in mlx_lm, rows are cut to max_length tokens and fill a rectangle of width min(1 + 32 ceil(longest / 32),

@@ -1,6 +1,8 @@
 /* Steps of training: see trainer.h. */
 #include "train/trainer.h"
 
+#include "base/memory.h"
+#include "base/random.h"
 #include "model/hf/hf.h"
 #include "tensor/grad.h"
 
@@ -13,7 +15,6 @@
 struct program {
     struct pn_plan *plan;
     struct pn_program *program;
-    struct pn_buffer scratch;
 };
 
 struct pn_trainer {
@@ -28,31 +29,46 @@ struct pn_trainer {
     pn_array *grads;  /* ... their gradients in the graph ... */
     float **buffers;  /* ... and their numbers after a step */
     int n_grads;
-    float *loss, *seeds; /* (tokens, 2) */
-    void **results;      /* loss, then the gradients */
+    float *loss, *seeds, *keys; /* (tokens, 2); keys: of the dropout, if the model has one */
+    void **results;             /* loss, then the gradients */
     struct program learn, measure;
-    uint64_t bytes;
+    struct pn_buffer scratch; /* of either */
+    uint64_t bytes, taken;    /* taken: from the budget of memory ... */
+    uint64_t weight_bytes;    /* ... where the base's weights count too */
 };
 
 /* ---- trained weights ---- */
 
 static pantry_status add_weight(struct pn_trainer *t, const char *name, const char *part, const struct pn_weight *w,
-                                bool turned, struct pantry_error *err)
+                                struct pn_train_form form, struct pantry_error *err)
 {
     char full[300];
     snprintf(full, sizeof full, "%s%s", name, part);
-    return w ? pn_train_params_add(&t->params, full, w, turned, err) : PANTRY_OK;
+    return w ? pn_train_params_add(&t->params, full, w, form, err) : PANTRY_OK;
+}
+
+/* One part of a module from all its targets. They share A. */
+static pantry_status add_part(struct pn_trainer *t, const struct pn_adapter *adapter,
+                              const struct pn_adapter_module *module, char part, struct pantry_error *err)
+{
+    pantry_status status = PANTRY_OK;
+    for (int i = 0; i < module->n_targets && !status; i++) {
+        const struct pn_adapter_pair *p = pn_adapter_find(adapter, module->targets[i]);
+        const struct pn_weight *w = part == 'a' ? p->a : part == 'b' ? p->b : p->trained_magnitude;
+        struct pn_train_form form = {.turned = part != 'm' && w->n_mat == 1, .vector = part == 'm', .joins = i > 0};
+        const char name[] = {'.', part, '\0'};
+        if (w)
+            status = add_weight(t, p->name, name, w, form, err);
+    }
+    return status;
 }
 
 static pantry_status add_adapter(struct pn_trainer *t, const struct pn_adapter *adapter, struct pantry_error *err)
 {
     pantry_status status = PANTRY_OK;
-    for (size_t i = 0; i < adapter->pairs.len && !status; i++) {
-        const struct pn_adapter_pair *p = &adapter->pairs.data[i];
-        if (!(status = add_weight(t, p->name, ".a", p->a, p->a->n_mat == 1, err)) &&
-            !(status = add_weight(t, p->name, ".b", p->b, p->b->n_mat == 1, err)))
-            status = add_weight(t, p->name, ".m", p->trained_magnitude, false, err);
-    }
+    for (size_t i = 0; i < adapter->modules.len && !status; i++)
+        for (const char *part = "abm"; *part && !status; part++)
+            status = add_part(t, adapter, &adapter->modules.data[i], *part, err);
     return status;
 }
 
@@ -69,7 +85,8 @@ static pantry_status add_blocks(struct pn_trainer *t, struct pantry_error *err)
             continue;
         const void *at = info->places ? pn_weight_at(info->places, 0, 0, 0) : info->data;
         if (pn_weight_at(whole, 0, 0, 0) == at) /* else a constant that was computed from it */
-            status = pn_train_params_add(&t->params, whole->name, whole, false, err);
+            status = pn_train_params_add(&t->params, whole->name, whole,
+                                         (struct pn_train_form){.vector = info->n_dims == 1}, err);
     }
     return status;
 }
@@ -77,7 +94,7 @@ static pantry_status add_blocks(struct pn_trainer *t, struct pantry_error *err)
 /* ---- graph ---- */
 
 /* Appends the gradients, and lists the leaves that have one. */
-static pantry_status differentiate(struct pn_trainer *t, struct pantry_error *err)
+static pantry_status differentiate(struct pn_trainer *t, int n_checkpoints, struct pantry_error *err)
 {
     struct pn_graph *g = &t->model->graph;
     size_t n = g->len;
@@ -92,21 +109,54 @@ static pantry_status differentiate(struct pn_trainer *t, struct pantry_error *er
         return pn_no_memory(err, "gradients");
     for (size_t i = 0; i < n; i++)
         trained[i] = g->data[i].op == PN_OP_WEIGHT && pn_train_params_of(&t->params, g->data[i].weight);
-    pantry_status status = pn_grad_append(g, t->model->loss, t->seed, trained, grads, err);
+    pantry_status status = pn_grad_append(g, t->model->loss, t->seed, n_checkpoints, trained, grads, err);
     for (size_t i = 0; i < n && !status; i++) {
         if (grads[i] == PN_NONE)
             continue;
-        const struct pn_node *node = pn_node(g, grads[i]);
-        size_t bytes = (size_t)node->n1 * (size_t)node->n2 * sizeof(float);
         t->leaves[t->n_grads] = (pn_array)i;
-        t->grads[t->n_grads] = grads[i];
-        t->buffers[t->n_grads] = pn_arena_alloc(&t->arena, bytes);
-        t->results[t->n_grads + 1] = t->buffers[t->n_grads];
-        t->bytes += bytes;
-        if (!t->buffers[t->n_grads++])
-            return pn_no_memory(err, "gradients");
+        t->grads[t->n_grads++] = grads[i];
     }
     return status;
+}
+
+static size_t gradient_bytes(const struct pn_trainer *t, int i)
+{
+    const struct pn_node *node = pn_node(&t->model->graph, t->grads[i]);
+    return (size_t)node->n1 * (size_t)node->n2 * sizeof(float);
+}
+
+/* Plans all memory of a step, takes it from the budget, and allocates it. */
+static pantry_status allocate(struct pn_trainer *t, size_t tokens, struct pn_train_keeps keeps,
+                              struct pantry_error *err)
+{
+    size_t scratch[2] = {t->device->class->scratch_bytes(t->learn.program),
+                         t->device->class->scratch_bytes(t->measure.program)};
+    size_t most = scratch[0] > scratch[1] ? scratch[0] : scratch[1];
+    t->bytes = most + (pn_train_params_n_state(&t->params, keeps) + t->params.n + 6 * tokens) * sizeof(float);
+    for (int i = 0; i < t->n_grads; i++)
+        t->bytes += gradient_bytes(t, i);
+    struct pn_memory *budget = pn_memory_of_process();
+    uint64_t weights = t->model->size_bytes;
+    pantry_status status = pn_memory_add_weights(budget, weights, weights, t->model->weights->path, err);
+    if (status)
+        return status;
+    t->weight_bytes = weights;
+    if ((status = pn_memory_take(budget, t->bytes, "this training", err)))
+        return status;
+    t->taken = t->bytes;
+    for (int i = 0; i < t->n_grads; i++) {
+        t->results[i + 1] = t->buffers[i] = pn_arena_alloc(&t->arena, gradient_bytes(t, i));
+        if (!t->buffers[i])
+            return pn_no_memory(err, "gradients");
+    }
+    t->loss = pn_arena_array(&t->arena, tokens, 2 * sizeof *t->loss);
+    t->seeds = pn_arena_array(&t->arena, tokens, 2 * sizeof *t->seeds);
+    t->keys = pn_arena_array(&t->arena, tokens, 2 * sizeof *t->keys);
+    t->results[0] = t->loss;
+    if (!t->loss || !t->seeds || !t->keys)
+        return pn_no_memory(err, "training");
+    status = pn_train_params_ready(&t->params, keeps, err);
+    return status ? status : pn_scratch_fit(&t->scratch, t->device, most, err);
 }
 
 static pantry_status place_weights(struct pn_trainer *t, struct pantry_error *err)
@@ -128,9 +178,14 @@ static pantry_status place_weights(struct pn_trainer *t, struct pantry_error *er
 static pantry_status compile(struct pn_trainer *t, struct program *p, const pn_array *results, int n_results,
                              bool seeded, int max_rows, int max_tokens, struct pantry_error *err)
 {
-    const pn_array inputs[] = {t->model->targets, t->seed};
+    pn_array inputs[3] = {t->model->targets};
+    int n_inputs = 1;
+    if (t->model->dropout_keys != PN_NONE)
+        inputs[n_inputs++] = t->model->dropout_keys;
+    if (seeded)
+        inputs[n_inputs++] = t->seed;
     struct pn_plan_spec spec = {.inputs = inputs,
-                                .n_inputs = seeded ? 2 : 1,
+                                .n_inputs = n_inputs,
                                 .results = results,
                                 .n_results = n_results,
                                 .max_rows = {[PN_ROWS_TOKENS] = max_tokens,
@@ -138,11 +193,7 @@ static pantry_status compile(struct pn_trainer *t, struct program *p, const pn_a
                                              [PN_ROWS_HIDDEN] = 1,
                                              [PN_ROWS_SEQS] = max_rows}};
     pantry_status status = pn_device_plan(t->device, &t->model->graph, spec, &p->plan, err);
-    if (!status)
-        status = t->device->class->compile(t->device, p->plan, &p->program, err);
-    if (!status)
-        status = pn_scratch_fit(&p->scratch, t->device, t->device->class->scratch_bytes(p->program), err);
-    return status;
+    return status ? status : t->device->class->compile(t->device, p->plan, &p->program, err);
 }
 
 static pantry_status compile_all(struct pn_trainer *t, int max_rows, int max_tokens, struct pantry_error *err)
@@ -153,15 +204,12 @@ static pantry_status compile_all(struct pn_trainer *t, int max_rows, int max_tok
     results[0] = t->model->loss;
     memcpy(results + 1, t->grads, (size_t)t->n_grads * sizeof *results);
     pantry_status status = compile(t, &t->learn, results, t->n_grads + 1, true, max_rows, max_tokens, err);
-    if (!status)
-        status = compile(t, &t->measure, results, 1, false, max_rows, max_tokens, err);
-    if (!status)
-        t->bytes += t->learn.scratch.size + t->measure.scratch.size;
-    return status;
+    return status ? status : compile(t, &t->measure, results, 1, false, max_rows, max_tokens, err);
 }
 
 pantry_status pn_trainer_new(struct pn_model *model, struct pn_device *device, int max_rows, int max_length,
-                             int n_moments, struct pn_trainer **out, struct pantry_error *err)
+                             struct pn_train_keeps keeps, bool checkpoints, struct pn_trainer **out,
+                             struct pantry_error *err)
 {
     *out = NULL;
     struct pn_trainer *t = calloc(1, sizeof *t);
@@ -174,20 +222,10 @@ pantry_status pn_trainer_new(struct pn_model *model, struct pn_device *device, i
     size_t tokens = (size_t)max_rows * (size_t)max_length;
     pantry_status status = model->n_adapters ? add_adapter(t, model->adapters[0], err) : add_blocks(t, err);
     if (!status)
-        status = pn_train_params_ready(&t->params, n_moments, err);
-    if (!status)
-        status = differentiate(t, err);
-    if (status)
-        goto fail;
-    t->bytes += t->params.n * sizeof(float) * (size_t)(1 + n_moments);
-    t->loss = pn_arena_array(&t->arena, tokens, 2 * sizeof *t->loss);
-    t->seeds = pn_arena_array(&t->arena, tokens, 2 * sizeof *t->seeds);
-    if (!t->loss || !t->seeds) {
-        status = pn_no_memory(err, "training");
-        goto fail;
-    }
-    t->results[0] = t->loss;
-    if ((status = place_weights(t, err)) || (status = compile_all(t, max_rows, (int)tokens, err)))
+        status = pn_train_params_sort(&t->params, err);
+    if (status || (status = differentiate(t, checkpoints ? (int)model->hp.n_layer : 0, err)) ||
+        (status = place_weights(t, err)) || (status = compile_all(t, max_rows, (int)tokens, err)) ||
+        (status = allocate(t, tokens, keeps, err)))
         goto fail;
     *out = t;
     return PANTRY_OK;
@@ -201,7 +239,6 @@ static void free_program(struct pn_trainer *t, struct program *p)
     if (p->program)
         t->device->class->program_free(t->device, p->program);
     pn_plan_free(p->plan);
-    t->device->class->buffer_free(t->device, &p->scratch);
 }
 
 void pn_trainer_free(struct pn_trainer *t)
@@ -210,6 +247,9 @@ void pn_trainer_free(struct pn_trainer *t)
         return;
     free_program(t, &t->learn);
     free_program(t, &t->measure);
+    t->device->class->buffer_free(t->device, &t->scratch);
+    pn_memory_give(pn_memory_of_process(), t->taken);
+    pn_memory_remove_weights(pn_memory_of_process(), t->weight_bytes, t->weight_bytes);
     if (t->n_weights)
         t->device->class->release(t->device, t->weights, t->n_weights);
     pn_train_params_free(&t->params);
@@ -248,10 +288,21 @@ static pantry_status refresh_lengths(struct pn_trainer *t, struct pantry_error *
     return PANTRY_OK;
 }
 
-pantry_status pn_trainer_step(struct pn_trainer *t, const struct pn_train_batch *b, bool learn, double *sum,
-                              struct pantry_error *err)
+/* The dropout of each token of a step; without `learn` there is none. */
+static void choose_keys(struct pn_trainer *t, int n_tokens, bool learn, uint64_t stream)
 {
-    const void *inputs[] = {b->targets, t->seeds};
+    for (int i = 0; i < n_tokens; i++) {
+        uint64_t bits = pn_random_at(stream, (uint64_t)i);
+        t->keys[2 * i] = learn ? (float)(bits >> 40) : -1;
+        t->keys[2 * i + 1] = (float)(bits & 0xffffff);
+    }
+}
+
+pantry_status pn_trainer_step(struct pn_trainer *t, const struct pn_train_batch *b, bool learn, uint64_t stream,
+                              double *sum, struct pantry_error *err)
+{
+    bool drops = t->model->dropout_keys != PN_NONE;
+    const void *inputs[] = {b->targets, drops ? t->keys : t->seeds, t->seeds};
     struct pn_batch batch = {.n_tokens = b->n_tokens,
                              .ids = b->ids,
                              .pos = b->pos,
@@ -269,8 +320,9 @@ pantry_status pn_trainer_step(struct pn_trainer *t, const struct pn_train_batch 
         t->seeds[2 * i] = 1 / (float)b->n_outputs;
         t->seeds[2 * i + 1] = 0;
     }
+    choose_keys(t, b->n_tokens, learn, stream);
     struct program *p = learn ? &t->learn : &t->measure;
-    if ((status = pn_device_run(t->device, p->program, &p->scratch, &batch, err)))
+    if ((status = pn_device_run(t->device, p->program, &t->scratch, &batch, err)))
         return status;
     if (pn_weights_damaged(t->model->weights))
         return pn_fail(err, PANTRY_IO, "%s: was cut short while it was read", t->model->weights->path);

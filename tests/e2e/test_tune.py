@@ -3,6 +3,7 @@ are there (../shared/data/lora, or PANTRY_TEST_DATA)."""
 
 import array
 import json
+import math
 import os
 import random
 import shutil
@@ -28,6 +29,7 @@ def setUpModule():
     ]
     write("train.jsonl", "\n".join(json.dumps(row) for row in rows) + "\n")
     write("valid.jsonl", "\n".join(json.dumps(row) for row in rows[:4]) + "\n\n")
+    write("test.jsonl", "\n".join(json.dumps(row) for row in rows[:4]) + "\n")
 
 
 def tearDownModule():
@@ -125,17 +127,126 @@ class Errors(unittest.TestCase):
         self.assertIn("--data", pantry("tune", MODEL, "--train", status=2))
 
 
+class Choices(unittest.TestCase):
+    def test_yaml(self):
+        said = (
+            "train: true\niters: 6\nbatch_size: 2\nlearning_rate: 1e-2\nnum_layers: -1\noptimizer: sgd\n"
+            "optimizer_config:\n  sgd:\n    momentum: 0.9\n  adamw:\n    weight_decay: 0.3\n"
+            "lora_parameters:\n  keys: [self_attn.q_proj]\n  rank: 2\n  scale: 4.0\n"
+            f"lr_schedule:\n  name: step_decay\n  arguments: [0.5, 0.5, 2]\nmodel: {MODEL}\ndata: {FOLDER}\n"
+        )
+        file = write("run.yaml", said)
+        text = pantry("tune", "-c", file, "--adapter-path", path("yaml"), "--json", "--iters", "4")
+        steps = [e for e in map(json.loads, text.splitlines()) if "train_loss" in e]
+        self.assertEqual([e["learning_rate"] for e in steps], [0.5, 0.5, 0.25, 0.25])
+        with open(path("yaml/adapter_config.json")) as f:
+            lora = json.load(f)["lora_parameters"]
+        self.assertEqual(lora, {"rank": 2, "scale": 4.0, "dropout": 0.0, "keys": ["self_attn.q_proj"]})
+        spelled = ["--iters", "4", "--batch-size", "2", "--num-layers", "-1", "--rank", "2", "--scale", "4", "--keys"]
+        spelled += ["self_attn.q_proj", "--optimizer", "sgd", "--optimizer-config", "momentum=0.9", "--lr-schedule"]
+        tune("spelled", *spelled, "step_decay 0.5 0.5 2")
+        self.assertEqual(read("yaml/adapters.safetensors"), read("spelled/adapters.safetensors"))
+        tune("other", *spelled, "step_decay 0.5 0.5 2", "--optimizer-config", "momentum=0.5")
+        self.assertNotEqual(read("other/adapters.safetensors"), read("spelled/adapters.safetensors"))
+        bad = write("bad.yaml", "iters: 3\nspeed: 1\n")
+        self.assertIn(f'{bad}:2: unknown key "speed"', pantry("tune", "-c", bad, status=1))
+
+    def test_test(self):
+        events = tune("tested", *COURSE, "--test")
+        valid = [e["val_loss"] for e in events if "val_loss" in e][-1]
+        test = events[-1]
+        self.assertAlmostEqual(test["test_loss"], valid, 6)
+        self.assertAlmostEqual(test["test_perplexity"], math.exp(valid), 4)
+        alone = ["--test", "--data", FOLDER, "--batch-size", "2", "--json"]
+        for out, same in (("tested", True), ("nowhere", False)):
+            lines = pantry("tune", MODEL, *alone, "--adapter-path", path(out)).splitlines()
+            self.assertEqual(len(lines), 1)
+            self.assertEqual(abs(json.loads(lines[0])["test_loss"] - valid) < 1e-5, same)
+        fewer = json.loads(pantry("tune", MODEL, *alone, "--test-batches", "1"))
+        self.assertLess(fewer["tokens"], test["tokens"])
+
+    def test_split_and_long_rows(self):
+        alone = os.path.join(FOLDER, "train.jsonl")
+        planned = tune("split", *COURSE, "--valid-split", "0.25", data=alone)
+        self.assertEqual(planned[0]["rows"], 6)
+        self.assertIn("val_loss", planned[-1])
+        skipped = tune("skip", *COURSE, "--long-rows", "skip", "--max-seq-length", "60", data=alone)
+        self.assertEqual((skipped[0]["rows"], skipped[0]["left_out"]), (5, 3))
+        error = tune("refuse", *COURSE, "--long-rows", "refuse", "--max-seq-length", "60", data=alone, status=1)
+        self.assertRegex(error, r"train.jsonl:6: has 62 tokens \(allowed 60\), the first of 3 rows")
+        self.assertGreater(tune("cut", *COURSE, "--max-seq-length", "60", data=alone)[-2]["cut"], 0)
+
+    def test_best(self):
+        options = ["--optimizer", "sgd", "--lr-schedule", "linear_schedule 0.1 600 11", "--steps-per-eval", "1"]
+        options += ["--iters", "6"]
+        events = tune("best", *COURSE, *options)
+        values = {e["iter"]: e["val_loss"] for e in events if "val_loss" in e}
+        best = min(values, key=values.get)
+        self.assertEqual([e["iter"] for e in events if e.get("best")][-1], best)
+        self.assertLess(best, 6)
+        found = pantry("tune", MODEL, "--test", "--data", FOLDER, "--adapter-path", path("best/best"), "--batch-size",
+                       "2", "--json")  # fmt: skip
+        self.assertAlmostEqual(json.loads(found)["test_loss"], values[best], 5)
+
+    def test_memory(self):
+        error = tune("memory", *COURSE, "--memory", "1M", status=1)
+        self.assertRegex(error, r"this training needs .* of memory, but .* are left")
+
+    def test_checkpoints(self):
+        options = [*COURSE, "--optimizer", "adamw", "--threads", "1", "--dropout", "0.1"]
+        plain = tune("kept", *options)
+        again = tune("recomputed", *options, "--grad-checkpoint")
+        self.assertLess(again[0]["memory"], plain[0]["memory"])
+        self.assertEqual(read("kept/adapters.safetensors"), read("recomputed/adapters.safetensors"))
+
+
+class Exports(unittest.TestCase):
+    """Adapters in other formats give the same logits as the original."""
+
+    def logits(self, adapter, name):
+        pantry("logits", MODEL, "--adapter", path(adapter), "--ids", write("ids.txt", "5 6 7 8"), "-o", path(name))
+        return read(name)
+
+    def test_lora(self):
+        pantry("tune", MODEL, "--train", "--data", FOLDER, "--adapter-path", path("lora"), *COURSE, "--export", "gguf")
+        pantry("tune", MODEL, "--adapter-path", path("lora"), "--export", "peft")
+        want = self.logits("lora", "a.f32")
+        for name in ("lora/adapter.gguf", "lora/peft"):
+            self.assertLess(nmse(self.logits(name, "b.f32"), want), 1e-10)
+        with open(path("lora/peft/adapter_config.json")) as f:
+            config = json.load(f)
+        self.assertEqual((config["r"], config["lora_alpha"]), (8, 160))
+        self.assertIn("model.layers.0.self_attn.q_proj", config["target_modules"])
+
+    def test_dora(self):
+        tune("dora", *COURSE, "--fine-tune-type", "dora")
+        pantry("tune", MODEL, "--adapter-path", path("dora"), "--export", "peft")
+        self.assertLess(nmse(self.logits("dora/peft", "b.f32"), self.logits("dora", "a.f32")), 1e-10)
+        error = pantry("tune", MODEL, "--adapter-path", path("dora"), "--export", "gguf", status=1)
+        self.assertIn("GGUF files have no DoRA", error)
+        error = pantry("tune", MODEL, "--adapter-path", path("no"), "--export", "gguf", status=1)
+        self.assertIn("only adapters in a folder", error)
+
+
 class Resuming(unittest.TestCase):
     def test_dropout(self):
         tune("first", *COURSE, "--iters", "1")
         config = path("first/adapter_config.json")
         with open(config) as f:
             said = json.load(f)
-        said["lora_parameters"]["dropout"] = 0.1
+        said["lora_parameters"]["dropout"] = 0.5
         write("first/adapter_config.json", json.dumps(said))
-        first = path("first/adapters.safetensors")
-        error = tune("second", *COURSE, "--resume-adapter-file", first, status=1)
-        self.assertIn("adapter_config.json has a dropout of 0.1, which is not supported (allowed: 0)", error)
+        first = ["--resume-adapter-file", path("first/adapters.safetensors"), "--threads", "1"]
+        dropped = [e["train_loss"] for e in tune("dropped", *COURSE, *first) if "train_loss" in e]
+        again = [e["train_loss"] for e in tune("again", *COURSE, *first) if "train_loss" in e]
+        self.assertEqual(dropped, again)
+        said["lora_parameters"]["dropout"] = 0
+        write("first/adapter_config.json", json.dumps(said))
+        whole = [e["train_loss"] for e in tune("undropped", *COURSE, *first) if "train_loss" in e]
+        self.assertNotEqual(dropped[0], whole[0])
+        said["lora_parameters"]["dropout"] = 1
+        write("first/adapter_config.json", json.dumps(said))
+        self.assertIn("has a dropout of 1", tune("bad", *COURSE, *first, status=1))
 
     def test_other_options(self):
         tune("other", *COURSE)
@@ -144,10 +255,14 @@ class Resuming(unittest.TestCase):
 
     def test_killed(self):
         options = [*COURSE, "--optimizer", "adamw", "--grad-accumulation-steps", "3", "--threads", "1"]
+        self.kill(options + ["--dropout", "0.2"], 50 if os.environ.get("PANTRY_TEST_SLOW") else 3)
+        self.kill(options + ["--optimizer", "adafactor", "--optimizer-config", "beta_1=0.9"], 1)
+
+    def kill(self, options, attempts):
         tune("whole", *options)
         dice = random.Random(5)
-        for attempt in range(4):
-            out = f"killed-{attempt}"
+        for attempt in range(attempts):
+            out = f"killed-{len(options)}-{attempt}"
             words, env = command(
                 "tune", MODEL, "--train", "--data", FOLDER, "--adapter-path", path(out), "--json", *options
             )

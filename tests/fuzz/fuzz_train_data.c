@@ -26,7 +26,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         abort();
     if (size == 0)
         return 0;
-    const struct pn_train_text how = {tokenizer, template, data[0] & 1};
+    const struct pn_train_text how = {.tokenizer = tokenizer, .template = template, .mask_prompt = data[0] & 1};
     if (pn_train_data_parse("data", (const char *)data + 1, size - 1, &how, &rows, &err) && !err.text[0])
         abort();
     if (rows.len && !pn_train_batch_new(1, 40, &batch, &err)) {

@@ -214,7 +214,8 @@ static void check(struct check *c, pn_array y, const char *what)
         seeds[i] = 0; /* the second number is for the gradient only */
     for (int i = 0; i < c->n_leaves; i++)
         trained[c->leaf[i]] = true;
-    if (pn_grad_append(g, y, seed, trained, grads, &err))
+    /* all nodes are in layer 0: every second time it is computed again */
+    if (pn_grad_append(g, y, seed, n_shapes % 2, trained, grads, &err))
         fail_msg("%s: %s", what, err.text);
     for (int i = 0; i < c->n_leaves; i++) {
         results[i] = grads[c->leaf[i]];
@@ -285,6 +286,14 @@ static pn_array bounds(struct check *c, uint64_t round)
 {
     pn_array x = operand(c, pick(c, 1, 3), pick(c, 2, 20));
     return round % 2 ? pn_softcap(&c->o.graph, x, 0.8f) : pn_clamp(&c->o.graph, x, -0.5f, 0.7f);
+}
+
+/* Keys are whole numbers, taken from the input; a row whose first one is negative stays. */
+static pn_array dropouts(struct check *c, uint64_t round)
+{
+    struct pn_graph *g = &c->o.graph;
+    pn_array keys = pn_scale(g, pn_slice(g, c->o.x, MAX_WIDTH - 2, 2), 1000, round % 4 ? 2000 : 0);
+    return pn_dropout(g, operand(c, pick(c, 1, 3), pick(c, 1, 20)), keys, 0.1f * (float)(round % 8), (uint32_t)round);
 }
 
 static pn_array views(struct check *c, uint64_t round)
@@ -387,11 +396,11 @@ static const struct {
     const char *name;
     case_fn *make;
     int rounds;
-} cases[] = {{"matmul", products, 20},     {"add and mul", sums, 18},         {"mul_heads", heads, 12},
-             {"act", activations, 30},     {"softcap and clamp", bounds, 16}, {"views and concat", views, 14},
-             {"norms", norms, 18},         {"cutoff", cutoffs, 10},           {"rope and pos_scale", rotations, 16},
-             {"rows", chosen_rows, 8},     {"experts", experts, 24},          {"attend", attentions, 30},
-             {"cross_entropy", losses, 20}};
+} cases[] = {{"matmul", products, 20},      {"add and mul", sums, 18},         {"mul_heads", heads, 12},
+             {"act", activations, 30},      {"softcap and clamp", bounds, 16}, {"views and concat", views, 14},
+             {"norms", norms, 18},          {"cutoff", cutoffs, 10},           {"rope and pos_scale", rotations, 16},
+             {"rows", chosen_rows, 8},      {"experts", experts, 24},          {"attend", attentions, 30},
+             {"cross_entropy", losses, 20}, {"dropout", dropouts, 16}};
 
 static void gradients_equal_differences(void **state)
 {
@@ -426,9 +435,9 @@ static void names_what_has_no_rule(void **state)
     bool *trained = calloc(g->len, sizeof *trained);
     pn_array *grads = calloc(g->len, sizeof *grads);
     assert_true(trained && grads);
-    assert_int_equal(pn_grad_append(g, y, seed, trained, grads, &err), PANTRY_INVALID);
+    assert_int_equal(pn_grad_append(g, y, seed, 0, trained, grads, &err), PANTRY_INVALID);
     trained[c.leaf[0]] = true;
-    assert_int_equal(pn_grad_append(g, y, seed, trained, grads, &err), PANTRY_UNSUPPORTED);
+    assert_int_equal(pn_grad_append(g, y, seed, 0, trained, grads, &err), PANTRY_UNSUPPORTED);
     assert_non_null(strstr(err.text, "match"));
     free(trained);
     free(grads);

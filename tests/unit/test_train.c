@@ -1,5 +1,6 @@
-/* Training without a model: rows of data, the rule of batches, orders, optimizers against their formulas; and, if the
+/* Training without a model: rows of data, the rule of batches, orders, choices of rows; and, if the
  * reference data is there (../shared/data/lora, or PANTRY_TEST_DATA), the tokens of its rows. */
+#define _POSIX_C_SOURCE 200809L
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,7 +15,6 @@
 
 #include "text/tokenizer/tokenizer_files.h"
 #include "train/batch.h"
-#include "train/optimizer.h"
 
 /* ---- rows ---- */
 
@@ -35,7 +35,7 @@ static struct pn_train_text text_new(bool mask)
     if (pn_tokenizer_from_json(words, sizeof words - 1, &(struct pn_token_names){.eos = "<e>"}, NULL, &t, &err) ||
         pn_template_parse(turns, sizeof turns - 1, &template, &err))
         fail_msg("%s", err.text);
-    return (struct pn_train_text){t, template, mask};
+    return (struct pn_train_text){.tokenizer = t, .template = template, .mask_prompt = mask};
 }
 
 static void text_free(struct pn_train_text *how)
@@ -108,7 +108,7 @@ static void counts_targets_as_mlx_does(void **state)
     for (int r = 0; r < N; r++)
         for (int i = 0; i < 100; i++)
             ids[r][i] = 10 + i;
-    struct pn_train_row rows[N] = {{ids[0], 5, 0}, {ids[1], 33, 30}, {ids[2], 100, 90}};
+    struct pn_train_row rows[N] = {{ids[0], 5, 0, 1}, {ids[1], 33, 30, 2}, {ids[2], 100, 90, 3}};
     struct pn_train_data data = {.data = rows, .len = N};
     static const size_t order[N] = {0, 1, 2};
     struct pn_train_batch b;
@@ -162,80 +162,64 @@ static void orders_are_permutations(void **state)
     assert_true(moved > N / 2 && differ > N / 2);
 }
 
-/* ---- optimizers ---- */
+/* ---- choices of rows ---- */
 
-static void updates_follow_formulas(void **state)
+static struct pn_train_data numbered(size_t n)
+{
+    struct pn_train_data data = {.path = strdup("x")};
+    for (size_t i = 0; i < n; i++) {
+        struct pn_train_row row = {.ids = calloc(1, sizeof(int32_t)), .n = (int32_t)i + 1, .line = (int32_t)i + 1};
+        assert_non_null(row.ids);
+        assert_true(pn_vec_push(&data, row));
+    }
+    return data;
+}
+
+static void long_rows(void **state)
 {
     (void)state;
-    enum { N = 6 };
-    for (int o = 0; o < PN_OPTIMIZER_MUON; o++) {
-        struct pn_train_params p = {0};
+    struct pantry_error err = {0};
+    struct pn_train_data data = numbered(6);
+    assert_int_equal(pn_long_rows_find("skip"), PN_LONG_SKIP);
+    assert_int_equal(pn_long_rows_find("keep"), PN_LONG_COUNT);
+    assert_int_equal(pn_train_data_limit(&data, PN_LONG_CUT, 4, &err), PANTRY_OK);
+    assert_int_equal(data.len, 6);
+    assert_int_equal(pn_train_data_limit(&data, PN_LONG_REFUSE, 4, &err), PANTRY_LIMIT);
+    assert_string_equal(err.text, "x:5: has 5 tokens (allowed 4), the first of 2 rows that are too long");
+    assert_int_equal(pn_train_data_limit(&data, PN_LONG_SKIP, 4, &err), PANTRY_OK);
+    assert_int_equal(data.len, 4);
+    assert_int_equal(data.n_left_out, 2);
+    assert_int_equal(pn_train_data_limit(&data, PN_LONG_REFUSE, 4, &err), PANTRY_OK);
+    assert_int_equal(pn_train_data_limit(&data, PN_LONG_SKIP, 0, &err), PANTRY_LIMIT);
+    pn_train_data_free(&data);
+}
+
+static void splits(void **state)
+{
+    (void)state;
+    for (int random = 0; random < 2; random++) {
         struct pantry_error err = {0};
-        float values[N] = {1, -2, 0.5f, 3, 0, -1}, want[N], m[N] = {0}, v[N] = {0};
-        const struct pn_weight w = pn_weight_plain("w", PN_TYPE_F32, 1, 2, 3, values);
-        memcpy(want, values, sizeof want);
-        assert_int_equal(pn_train_params_add(&p, "w", &w, false, &err), PANTRY_OK);
-        assert_int_equal(pn_train_params_ready(&p, pn_optimizer_moments((enum pn_optimizer)o), &err), PANTRY_OK);
-        for (int step = 0; step < 3; step++) {
-            for (int i = 0; i < N; i++) {
-                float g = p.data[0].grad[i] = (float)(i - 2) * 0.25f + (float)step * 0.1f;
-                m[i] = 0.9f * m[i] + 0.1f * g;
-                v[i] = 0.999f * v[i] + 0.001f * g * g;
-                if (o == PN_OPTIMIZER_SGD)
-                    want[i] -= 0.1f * g;
-                else
-                    want[i] = want[i] * (o == PN_OPTIMIZER_ADAMW ? 1 - 0.1f * 0.01f : 1) -
-                              0.1f * m[i] / (sqrtf(v[i]) + 1e-8f);
-            }
-            assert_int_equal(pn_optimizer_step((enum pn_optimizer)o, &p, 0.1f, &err), PANTRY_OK);
-            for (int i = 0; i < N; i++)
-                assert_true(fabsf(values[i] - want[i]) <= 1e-6f * (1 + fabsf(want[i])));
+        struct pn_train_data data = numbered(20), out = {0};
+        bool seen[20] = {false}, last = true;
+        assert_int_equal(pn_train_data_split(&data, 0.25, random, 3, &out, &err), PANTRY_OK);
+        assert_int_equal(data.len, 15);
+        assert_int_equal(out.len, 5);
+        for (size_t i = 0; i < 20; i++) {
+            const struct pn_train_data *from = i < 15 ? &data : &out;
+            size_t at = i < 15 ? i : i - 15;
+            int32_t line = from->data[at].line;
+            assert_true(!seen[line - 1] && (at == 0 || line > from->data[at - 1].line));
+            seen[line - 1] = true;
+            last &= i < 15 || line > 15;
         }
-        pn_train_params_free(&p);
+        assert_true(last == !random);
+        pn_train_data_free(&data);
+        pn_train_data_free(&out);
     }
-}
-
-/* The first update of Muon is nearly orthogonal: its rows have lengths near 1 and are nearly perpendicular. */
-static void muon_is_orthogonal(void **state)
-{
-    (void)state;
-    float values[8] = {0};
-    const struct pn_weight w = pn_weight_plain("w", PN_TYPE_F32, 1, 2, 4, values);
-    struct pn_train_params p = {0};
     struct pantry_error err = {0};
-    static const float grad[8] = {1, 2, 3, 4, -1, 0.5f, 2, -2};
-    assert_int_equal(pn_train_params_add(&p, "w", &w, false, &err), PANTRY_OK);
-    assert_int_equal(pn_train_params_ready(&p, 1, &err), PANTRY_OK);
-    memcpy(p.data[0].grad, grad, sizeof grad);
-    assert_int_equal(pn_optimizer_step(PN_OPTIMIZER_MUON, &p, 1, &err), PANTRY_OK);
-    float a = 0, b = 0, ab = 0;
-    for (int i = 0; i < 4; i++) {
-        a += values[i] * values[i];
-        b += values[4 + i] * values[4 + i];
-        ab += values[i] * values[4 + i];
-    }
-    assert_true(a > 0.4f && a < 1.6f && b > 0.4f && b < 1.6f && fabsf(ab) < 0.35f);
-    pn_train_params_free(&p);
-}
-
-static void clips_and_schedules(void **state)
-{
-    (void)state;
-    float values[2] = {0};
-    const struct pn_weight w = pn_weight_plain("w", PN_TYPE_F32, 1, 1, 2, values);
-    struct pn_train_params p = {0};
-    struct pantry_error err = {0};
-    assert_int_equal(pn_train_params_add(&p, "w", &w, false, &err), PANTRY_OK);
-    assert_int_equal(pn_train_params_ready(&p, 0, &err), PANTRY_OK);
-    p.data[0].grad[0] = 3;
-    p.data[0].grad[1] = 4;
-    assert_true(fabs(pn_optimizer_clip(&p, 0) - 5) < 1e-6 && p.data[0].grad[1] == 4);
-    assert_true(fabs(pn_optimizer_clip(&p, 1) - 5) < 1e-6 && fabsf(p.data[0].grad[1] - 0.8f) < 1e-6f);
-    pn_train_params_free(&p);
-    assert_true(pn_schedule_rate(PN_SCHEDULE_CONSTANT, 2, 0, 0, 9, 10) == 2);
-    assert_true(pn_schedule_rate(PN_SCHEDULE_CONSTANT, 2, 0, 3, 0, 10) == 0.5f);
-    assert_true(fabsf(pn_schedule_rate(PN_SCHEDULE_LINEAR, 2, 1, 0, 5, 10) - 1.5f) < 1e-6f);
-    assert_true(fabsf(pn_schedule_rate(PN_SCHEDULE_COSINE, 2, 0, 0, 5, 10) - 1) < 1e-6f);
+    struct pn_train_data one = numbered(1), out = {0};
+    assert_int_equal(pn_train_data_split(&one, 0.5, true, 0, &out, &err), PANTRY_INVALID);
+    pn_train_data_free(&one);
 }
 
 /* ---- reference rows ---- */
@@ -293,10 +277,13 @@ static void rows_equal_references(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reads_three_forms),          cmocka_unit_test(names_the_line),
-        cmocka_unit_test(counts_targets_as_mlx_does), cmocka_unit_test(orders_are_permutations),
-        cmocka_unit_test(updates_follow_formulas),    cmocka_unit_test(muon_is_orthogonal),
-        cmocka_unit_test(clips_and_schedules),        cmocka_unit_test(rows_equal_references),
+        cmocka_unit_test(reads_three_forms),
+        cmocka_unit_test(names_the_line),
+        cmocka_unit_test(counts_targets_as_mlx_does),
+        cmocka_unit_test(orders_are_permutations),
+        cmocka_unit_test(long_rows),
+        cmocka_unit_test(splits),
+        cmocka_unit_test(rows_equal_references),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

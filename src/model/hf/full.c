@@ -182,7 +182,12 @@ bool pn_model_is_writable(const struct pn_weights *w, const struct pn_tensor_inf
         if ((uintptr_t)at >= first && (uintptr_t)at < first + w->maps[i].size)
             return false;
     }
-    return true;
+    /* Reading copies some tensors, such as norms, of all layers. */
+    long layer = strncmp(t->name, "blk.", 4) == 0 ? strtol(t->name + 4, NULL, 10) : -1;
+    for (size_t i = 0; i < w->hf->tensors.len; i++)
+        if (is_written(&w->hf->tensors.data[i]) && pn_hf_layer_of(w->hf->tensors.data[i].name) == layer)
+            return true;
+    return false;
 }
 
 /* ---- saving ---- */

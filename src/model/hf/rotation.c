@@ -206,8 +206,8 @@ static void yarn(struct pn_hf *hf, const json_t *rope)
         pn_hf_put_float(hf, "rope.scaling.yarn_beta_fast", number(rope, "beta_fast", 32));
     if (json_object_get(rope, "beta_slow"))
         pn_hf_put_float(hf, "rope.scaling.yarn_beta_slow", number(rope, "beta_slow", 1));
-    if (json_object_get(rope, "truncate"))
-        hf->arch->yarn.unrounded = json_is_false(json_object_get(rope, "truncate"));
+    /* a directory that says nothing rounds, whatever the GGUF files of the family do */
+    hf->arch->yarn.unrounded = json_is_false(json_object_get(rope, "truncate"));
     if (json_is_number(json_object_get(rope, "attention_factor"))) {
         pn_hf_put_float(hf, "rope.scaling.attn_factor", number(rope, "attention_factor", 1) / usual_magnitude);
     } else if (all != 0) {

@@ -1,6 +1,8 @@
 /* Element-wise operations: sums, products, scales, activation functions. */
 #include "tensor/op/reference.h"
 
+#include "base/random.h"
+
 #include <math.h>
 #include <stdlib.h>
 
@@ -256,6 +258,51 @@ pantry_status pn_ref_head_dot(const struct pn_op_args *a, struct pantry_error *e
             pn_view_at(a->out, r, h)[0] = (float)sum;
         }
     return PANTRY_OK;
+}
+
+pn_array pn_dropout(struct pn_graph *g, pn_array x, pn_array keys, float share, uint32_t salt)
+{
+    if (!pn_op_want_rows(g, x, "the operand of dropout") || !pn_op_want_rows(g, keys, "the keys of dropout"))
+        return PN_NONE;
+    const struct pn_node *n = pn_node(g, x), *k = pn_node(g, keys);
+    if (k->rows != n->rows || k->n1 != 1 || k->n2 != 2 || !(share >= 0 && share < 1))
+        return pn_graph_fail(g, PANTRY_INTERNAL, "a dropout of %g with %d x %d keys", (double)share, k->n1, k->n2);
+    return pn_graph_add(g, (struct pn_node){.op = PN_OP_DROPOUT,
+                                            .rows = n->rows,
+                                            .n1 = n->n1,
+                                            .n2 = n->n2,
+                                            .n_src = 2,
+                                            .src = {x, keys},
+                                            .dropout = {.share = share, .salt = salt}});
+}
+
+pantry_status pn_ref_dropout(const struct pn_op_args *a, struct pantry_error *err)
+{
+    (void)err;
+    float share = a->node->dropout.share, kept = 1 / (1 - share);
+    for (int64_t r = a->row0; r < a->row1; r++) {
+        const float *key = pn_view_at(a->src[1], r, 0);
+        bool off = key[0] < 0;
+        uint64_t row = off ? 0 : (uint64_t)key[0] << 24 | (uint64_t)key[1];
+        uint64_t stream = pn_random_at(row, a->node->dropout.salt), at = 0;
+        for (int h = 0; h < a->node->n1; h++) {
+            const float *x = pn_view_at(a->src[0], r, h);
+            float *out = pn_view_at(a->out, r, h);
+            for (int i = 0; i < a->node->n2; i++, at++)
+                out[i] = off ? x[i] : pn_random_unit(pn_random_at(stream, at)) < share ? 0 : x[i] * kept;
+        }
+    }
+    return PANTRY_OK;
+}
+
+/* The same values of the gradient are 0. */
+void pn_back_dropout(struct pn_grad *t, pn_array y, pn_array dy)
+{
+    const struct pn_node n = *pn_node(t->g, y), d = *pn_node(t->g, dy);
+    if (d.n1 != n.n1)
+        pn_graph_fail(t->g, PANTRY_INTERNAL, "the gradient of a dropout has other heads");
+    else
+        pn_grad_add(t, n.src[0], pn_dropout(t->g, dy, n.src[1], n.dropout.share, n.dropout.salt));
 }
 
 void pn_back_mul_heads(struct pn_grad *t, pn_array y, pn_array dy)

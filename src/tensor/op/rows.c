@@ -197,6 +197,27 @@ pantry_status pn_ref_concat(const struct pn_op_args *a, struct pantry_error *err
     return PANTRY_OK;
 }
 
+pn_array pn_after(struct pn_graph *g, pn_array x, pn_array y)
+{
+    if (!pn_op_want_rows(g, x, "the operand of after") || !pn_op_want_rows(g, y, "what after waits for"))
+        return PN_NONE;
+    const struct pn_node *n = pn_node(g, x);
+    if (pn_node(g, y)->rows != n->rows)
+        return pn_graph_fail(g, PANTRY_INTERNAL, "an array of %s waits for %s", pn_rows_name(n->rows),
+                             pn_rows_name(pn_node(g, y)->rows));
+    return pn_graph_add(
+        g, (struct pn_node){.op = PN_OP_AFTER, .rows = n->rows, .n1 = n->n1, .n2 = n->n2, .n_src = 2, .src = {x, y}});
+}
+
+pantry_status pn_ref_after(const struct pn_op_args *a, struct pantry_error *err)
+{
+    (void)err;
+    for (int64_t r = a->row0; r < a->row1; r++)
+        for (int h = 0; h < a->node->n1; h++)
+            memcpy(pn_view_at(a->out, r, h), pn_view_at(a->src[0], r, h), (size_t)a->node->n2 * sizeof(float));
+    return PANTRY_OK;
+}
+
 /* ---- gradients ---- */
 
 pn_array pn_rows_back(struct pn_graph *g, pn_array x)

@@ -322,13 +322,14 @@ static pantry_status read_beside(const char *dir, const char *name, char **data,
     return pn_file_read(path, MAX_FILE, data, len, err);
 }
 
+/* transformers writes 10^30 for "no longest text": whole numbers beyond 64 bits are read as real ones. */
 static json_t *load_beside(const char *dir, const char *name)
 {
     char *data = NULL;
     size_t len;
     json_t *root = NULL;
-    if (!read_beside(dir, name, &data, &len, NULL))
-        root = json_loadb(data, len, 0, NULL);
+    if (!read_beside(dir, name, &data, &len, NULL) && !(root = json_loadb(data, len, 0, NULL)))
+        root = json_loadb(data, len, JSON_DECODE_INT_AS_REAL, NULL);
     free(data);
     return root;
 }
