@@ -9,23 +9,25 @@ _pantry_value() # COMMAND:OPTION: what the option takes
         *:--dry-multiplier | *:--dry-base | *:--dry-allowed-length | *:--dry-penalty-last-n | *:--dry-sequence-breaker \
         | *:--mirostat | *:--mirostat-tau | *:--mirostat-eta | *:--adaptive-target | *:--adaptive-decay | *:--samplers \
         | *:--ban | run:--regex | generate:--regex | *:--think-budget | *:--think-message | *:--seed | *:--stop | \
-        serve:--device | config:--device | *:--threads | *:-t | *:--isa | *:--memory | *:--adapter | *:--ctx | *:-c | \
-        *:--rope-factor | *:--rope-base | *:--host | *:--port | *:--origin | *:--registry | *:--max-requests | \
-        *:--num-parallel | *:--read-timeout | *:--connections-per-address | *:--models | *:--keep-alive | \
-        *:--max-loaded | *:--cache-dir | *:--cache-size | *:--load-timeout | *:--read-folder | *:--interval | *:-i | \
-        *:--count | *:--model | *:--scope | *:--prompt | *:-p | *:--name | *:--limit | *:--quantize | *:-q | \
-        convert:--output | convert:-o | fuse:-o | *:--to | *:--type | *:--split-max-size | *:--data | \
-        *:--max-seq-length | *:--num-layers | *:--rank | *:--scale | *:--keys | *:--adapter-path | *:--iters | \
-        *:--batch-size | *:--grad-accumulation-steps | *:--learning-rate | *:--end-learning-rate | *:--warmup | \
-        *:--grad-clip | *:--steps-per-eval | *:--val-batches | *:--patience | *:--save-every | fuse:--out | \
-        *:--tensor-type | *:--output-tensor-type | *:--token-embedding-type | *:--target-bpw | *:--windows | *:--chip \
-        | *:--ram | *:--parallel | bench:--decode | *:--repeats | *:-r | *:--synthetic | *:--layers | *:--dimensions | \
-        *:--top | *:--choice | *:--level | *:-l | *:--slices) echo "text" ;;
-    *:--image | *:--json-schema | *:--grammar | grammar:--regex | *:--mmproj | *:--tls-cert | *:--tls-key | \
-        *:--file | *:-f | logits:--ids | synth:--output | imatrix:-o | synth:-o | embed:-o | logits:-o | *:--valid | \
-        *:--resume-adapter-file | imatrix:--out | embed:--out | logits:--out | *:--imatrix | *:--merge | \
-        *:--save-logits | *:--kl | *:--tasks | template:--template | parse:--template | *:--questions | *:--context | \
-        *:--gbnf | *:--strings) echo "file" ;;
+        serve:--device | config:--device | *:--threads | *:-t | *:--isa | *:--memory | *:--adapter | *:--ctx | run:-c \
+        | generate:-c | fit:-c | bench:-c | decide:-c | logits:-c | *:--rope-factor | *:--rope-base | *:--host | \
+        *:--port | *:--origin | *:--registry | *:--max-requests | *:--num-parallel | *:--read-timeout | \
+        *:--connections-per-address | *:--models | *:--keep-alive | *:--max-loaded | *:--cache-dir | *:--cache-size | \
+        *:--load-timeout | *:--read-folder | *:--interval | *:-i | *:--count | *:--model | *:--scope | *:--prompt | \
+        *:-p | *:--name | *:--limit | *:--quantize | *:-q | convert:--output | convert:-o | fuse:-o | *:--to | \
+        *:--type | *:--split-max-size | *:--data | *:--valid-split | *:--max-seq-length | *:--num-layers | *:--rank | \
+        *:--scale | *:--dropout | *:--keys | *:--adapter-path | *:--iters | *:--batch-size | \
+        *:--grad-accumulation-steps | *:--optimizer-config | *:--learning-rate | *:--end-learning-rate | *:--warmup | \
+        *:--lr-schedule | *:--grad-clip | *:--steps-per-report | *:--steps-per-eval | *:--val-batches | \
+        *:--test-batches | *:--patience | *:--save-every | fuse:--out | *:--tensor-type | *:--output-tensor-type | \
+        *:--token-embedding-type | *:--target-bpw | *:--windows | *:--chip | *:--ram | *:--parallel | bench:--decode | \
+        *:--repeats | *:-r | *:--synthetic | *:--layers | *:--dimensions | *:--top | *:--choice | *:--level | *:-l | \
+        *:--slices) echo "text" ;;
+    *:--image | *:--json-schema | *:--grammar | grammar:--regex | *:--mmproj | tune:-c | *:--tls-cert | \
+        *:--tls-key | *:--file | *:-f | logits:--ids | tune:--config | synth:--output | imatrix:-o | synth:-o | \
+        embed:-o | logits:-o | *:--valid | *:--resume-adapter-file | imatrix:--out | embed:--out | logits:--out | \
+        *:--imatrix | *:--merge | *:--save-logits | *:--kl | *:--tasks | template:--template | parse:--template | \
+        *:--questions | *:--context | *:--gbnf | *:--strings) echo "file" ;;
     run:--device | generate:--device | tune:--device | imatrix:--device | eval:--device | fit:--device | \
         bench:--device | embed:--device | rank:--device | decide:--device | logits:--device) echo "cpu ref" ;;
     *:--rope-scaling) echo "none linear ntk yarn" ;;

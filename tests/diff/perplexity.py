@@ -123,10 +123,19 @@ def main():
             """pantry and llama.cpp on a quantized file and on a copy in F32."""
             wide = os.path.join(folder, "wide.gguf")
             subprocess.run([PANTRY, "quantize", model, wide, "F32"], check=True, stdout=subprocess.DEVNULL)
-            got, (wanted, n), a, (b, _) = ours(wide), perplexity(llama, wide, text, args.windows), ours(model), theirs_of(model)
+            got, (wanted, n), a, (b, _) = (
+                ours(wide),
+                perplexity(llama, wide, text, args.windows),
+                ours(model),
+                theirs_of(model),
+            )
             a, c = a["perplexity"], got["perplexity"]
-            print(f"{name}: F32 {c:.4f}, llama.cpp {wanted:.4f} ({c / wanted - 1:+.5f}); as stored {a:.4f}, llama.cpp {b:.4f}")
-            return got["n_tokens"] == n and abs(c / wanted - 1) < 5e-4 and abs(a / c - 1) < 5e-4 and abs(a / b - 1) < 1e-2
+            print(
+                f"{name}: F32 {c:.4f}, llama.cpp {wanted:.4f} ({c / wanted - 1:+.5f}); as stored {a:.4f}, llama.cpp {b:.4f}"
+            )
+            return (
+                got["n_tokens"] == n and abs(c / wanted - 1) < 5e-4 and abs(a / c - 1) < 5e-4 and abs(a / b - 1) < 1e-2
+            )
 
         def theirs_of(model):
             return perplexity(llama, model, text, args.windows)
