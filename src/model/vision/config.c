@@ -129,18 +129,45 @@ static int group_of(struct reader *r, int image_size)
     return (int)number(r, r->hf.config, "spatial_merge_size", 1, 1, 16);
 }
 
+/* Layers whose states become rows for the first layers of the decoder. */
+static void read_deep(struct reader *r)
+{
+    struct pn_vision *v = r->v;
+    const json_t *list = json_object_get(r->hf.config, "deepstack_visual_indexes");
+    size_t n = v->family->positions == PN_POSITIONS_STRETCHED ? json_array_size(list) : 0;
+    int *deep = pn_arena_array(&v->arena, 2 * n + 1, sizeof *deep);
+    if (!deep) {
+        pn_hf_fail(&r->hf, PANTRY_NO_MEMORY, "out of memory for the vision part");
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        int64_t layer = json_integer_value(json_array_get(list, i));
+        if (layer < (i ? deep[i - 1] + 1 : 0) || layer >= v->n_layer) {
+            pn_hf_fail(&r->hf, PANTRY_FORMAT, "deepstack_visual_indexes are not ascending layers of %d", v->n_layer);
+            return;
+        }
+        deep[i] = (int)layer;
+        deep[n + i] = (int)i;
+    }
+    v->n_deep = (int)n;
+    v->deep = deep;
+    v->deep_name = deep + n;
+}
+
 static void read_config(struct reader *r)
 {
     struct pn_vision *v = r->v;
     bool table = v->family->positions == PN_POSITIONS_LEARNED;
     int image_size = table ? config(r, "image_size", 1, 1 << 16) : 0;
     v->patch = config(r, "patch_size", 1, 256);
-    v->n_embd = config(r, table || v->family->norm == PN_NORM_RMS ? "hidden_size" : "embed_dim", 1, 1 << 16);
+    v->n_embd = config(r, json_object_get(r->hf.config, "embed_dim") ? "embed_dim" : "hidden_size", 1, 1 << 16);
     v->n_head = config(r, "num_attention_heads num_heads", 1, PN_MAX_HEADS);
     v->n_layer = used_layers(r, config(r, "num_hidden_layers depth", 1, PN_MAX_LAYERS));
     v->frames = (int)number(r, r->hf.config, "temporal_patch_size", 1, 1, 16);
     v->group = group_of(r, image_size);
     v->n_side = image_size / v->patch;
+    if (v->family->positions == PN_POSITIONS_STRETCHED)
+        v->n_side = (int)sqrt((double)config(r, "num_position_embeddings", 1, 1 << 24));
     v->eps = (float)pn_hf_float(&r->hf, "layer_norm_eps rms_norm_eps", 1e-6);
     v->act = act_of(r, json_string_value(json_object_get(r->hf.config, "hidden_act")));
     const char *project = json_string_value(json_object_get(r->all, "projector_hidden_act"));
@@ -148,6 +175,7 @@ static void read_config(struct reader *r)
     if (v->n_embd % v->n_head)
         pn_hf_fail(&r->hf, PANTRY_FORMAT, "the vision part has %d values for %d heads", v->n_embd, v->n_head);
     read_windows(r);
+    read_deep(r);
 }
 
 /* ---- preparing pictures ---- */

@@ -30,7 +30,7 @@ static pn_array heads(struct pn_builder *b, const struct pn_vision *v, int layer
     else
         x = pn_builder_project(b, layer, names[which], x, n);
     x = pn_reshape(b->graph, x, v->n_head, dim);
-    if (v->family->positions != PN_POSITIONS_ROTATED || which == 2)
+    if (!pn_vision_rotates(v) || which == 2)
         return x;
     return pn_rope(b->graph, x, b->rope_global, PN_ROPE_HALVES);
 }
@@ -67,18 +67,20 @@ static pn_array embedding(struct pn_builder *b, const struct pn_vision *v) /* (t
     x = pn_builder_project(b, -1, "v.patch_embd", x, v->n_embd);
     if (second != PN_NONE)
         x = pn_add(b->graph, x, second);
-    if (v->family->positions == PN_POSITIONS_LEARNED)
+    if (pn_vision_has_table(v))
         x = pn_add(b->graph, x, pn_given(b->graph, PN_NONE, n_pixels, v->n_embd, false));
     return pn_builder_has(b, -1, "v.pre_ln", "weight") ? pn_builder_norm(b, -1, "v.pre_ln", x) : x;
 }
 
-static pn_array states(struct pn_builder *b, const struct pn_vision *v) /* (outputs, n_embd) */
+static pn_array states(struct pn_builder *b, const struct pn_vision *v) /* (outputs, pn_vision_n_states) */
 {
     char context[48];
+    pn_array deep = PN_NONE; /* (tokens, states of v->deep) */
+    int n_deep = 0;
     b->graph->context = context;
     b->graph->layer = -1;
     snprintf(context, sizeof context, "the vision encoder");
-    if (v->family->positions == PN_POSITIONS_ROTATED)
+    if (pn_vision_rotates(v))
         b->rope_global = rotation(b, v);
     pn_array x = embedding(b, v);
     for (int layer = 0; layer < v->n_layer; layer++) {
@@ -86,10 +88,14 @@ static pn_array states(struct pn_builder *b, const struct pn_vision *v) /* (outp
         b->graph->layer = layer;
         x = pn_add(b->graph, x, attention(b, v, layer, pn_builder_norm(b, layer, "ln1", x)));
         x = pn_add(b->graph, x, mlp(b, v, layer, pn_builder_norm(b, layer, "ln2", x)));
+        if (n_deep < v->n_deep && v->deep[n_deep] == layer)
+            deep = n_deep++ ? pn_concat(b->graph, deep, x) : x;
     }
     b->graph->layer = v->n_layer;
     if (v->family->post_norm)
         x = pn_builder_norm(b, -1, "v.post_ln", x);
+    if (n_deep)
+        x = pn_concat(b->graph, x, deep);
     x = pn_output_rows(b->graph, x);
     b->graph->context = NULL;
     return x;

@@ -82,6 +82,30 @@ static void read_windows(struct reader *r)
         full[i] = (i + 1) % every == 0;
 }
 
+/* Layers whose states become rows too: their projectors are named after them. */
+static void read_deep(struct reader *r)
+{
+    struct pn_vision *v = r->v;
+    const struct pn_meta *m = pn_weights_meta(v->weights, "clip.vision.is_deepstack_layers");
+    int *deep = pn_arena_array(&v->arena, (size_t)v->n_layer, sizeof *deep);
+    if (!deep && !r->status)
+        r->status = pn_no_memory(r->err, "the vision part of a model");
+    if (!deep || v->family->positions != PN_POSITIONS_STRETCHED || !m || m->type != PN_META_ARRAY ||
+        m->item == PN_META_STRING)
+        return;
+    for (size_t i = 0; i < m->n && i < (size_t)v->n_layer; i++)
+        if (pn_meta_item_i64(m, i))
+            deep[v->n_deep++] = (int)i;
+    v->deep = v->deep_name = deep;
+}
+
+/* The side of the table of positions, in patches. */
+static int side_of_table(const struct reader *r)
+{
+    const struct pn_tensor_info *t = pn_weights_tensor(r->v->weights, "v.position_embd.weight");
+    return t && t->n_dims == 2 && t->shape[0] >= 1 && t->shape[0] <= 1 << 24 ? (int)sqrt((double)t->shape[0]) : 1;
+}
+
 static void read_all(struct reader *r)
 {
     struct pn_vision *v = r->v;
@@ -95,7 +119,7 @@ static void read_all(struct reader *r)
     v->group = smart ? number(r, "clip.vision.spatial_merge_size", 2, 1, 16)
                      : number(r, "clip.vision.projector.scale_factor", 4, 1, 64);
     v->frames = 1; /* the frames of Qwen's kernel are tensors of their own */
-    v->n_side = smart ? 0 : image_size / v->patch;
+    v->n_side = v->family->positions == PN_POSITIONS_STRETCHED ? side_of_table(r) : smart ? 0 : image_size / v->patch;
     v->act = act_of(r);
     v->project_act = PN_ACT_FN_GELU;
     channels(r, "clip.vision.image_mean", v->mean);
@@ -111,6 +135,7 @@ static void read_all(struct reader *r)
     if (!r->status && (v->deviation[0] == 0 || v->deviation[1] == 0 || v->deviation[2] == 0))
         r->status = pn_fail(r->err, PANTRY_FORMAT, "clip.vision.image_std has a zero");
     read_windows(r);
+    read_deep(r);
 }
 
 /* ---- the file ---- */

@@ -55,11 +55,6 @@ pantry_status pn_vision_order_new(const struct pn_vision *v, const struct pn_vis
 
 /* ---- values ---- */
 
-static bool has_table(const struct pn_vision *v)
-{
-    return v->family->positions == PN_POSITIONS_LEARNED;
-}
-
 static int n_pixels(const struct pn_vision *v)
 {
     return 3 * v->frames * v->patch * v->patch;
@@ -67,12 +62,17 @@ static int n_pixels(const struct pn_vision *v)
 
 int pn_vision_n_given(const struct pn_vision *v)
 {
-    return n_pixels(v) + (has_table(v) ? v->n_embd : 0);
+    return n_pixels(v) + (pn_vision_has_table(v) ? v->n_embd : 0);
+}
+
+int pn_vision_n_states(const struct pn_vision *v)
+{
+    return v->n_embd * (1 + v->n_deep);
 }
 
 int pn_vision_n_merged(const struct pn_vision *v)
 {
-    return v->family->merge == PN_MERGE_JOIN ? v->group * v->group * v->n_embd : v->n_embd;
+    return v->family->merge == PN_MERGE_JOIN ? v->group * v->group * pn_vision_n_states(v) : v->n_embd;
 }
 
 void pn_vision_levels(const struct pn_vision *v, int channel, float levels[256])
@@ -94,14 +94,16 @@ static void fill_pixels(const struct pn_vision *v, const struct pn_vision_view *
                     *to++ = levels[c][from[y * stride + 3 * x + (size_t)c]];
 }
 
-/* Number i of a tensor of the encoder, as float32; false: it is not there or has another length. */
+/* A row of a tensor of the encoder, as float32; false: it is not there or has another length. */
 static bool decode(const struct pn_vision *v, const char *name, int64_t row, int n, float *out)
 {
     const struct pn_tensor_info *t = pn_weights_tensor(v->weights, name);
     if (!t || t->shape[t->n_dims - 1] != n || t->places || pn_type_info(t->type)->block != 1)
         return false;
-    pn_type_decode_row(t->type, (const char *)t->data + (size_t)row * pn_type_row_bytes(t->type, (size_t)n), out,
-                       (size_t)n);
+    size_t bytes = pn_type_row_bytes(t->type, (size_t)n);
+    if ((size_t)row >= t->bytes / bytes)
+        return false;
+    pn_type_decode_row(t->type, (const char *)t->data + (size_t)row * bytes, out, (size_t)n);
     return true;
 }
 
@@ -124,6 +126,44 @@ static bool fill_position(const struct pn_vision *v, int row, int col, float *to
     return true;
 }
 
+/* A place of a view in the table that is stretched over it: two neighbours, and the weight of the second. */
+struct between {
+    int first, second;
+    float weight;
+};
+
+static struct between stretch(int at, int n, int n_side)
+{
+    float x = n > 1 ? (float)at * ((float)(n_side - 1) / (float)(n - 1)) : 0;
+    int first = (int)x;
+    first = first < n_side ? first : n_side - 1;
+    return (struct between){first, first + 1 < n_side ? first + 1 : first, x - (float)first};
+}
+
+/* Four places of the table, weighted by distance. */
+static bool fill_stretched(const struct pn_vision *v, const struct pn_vision_view *view, int row, int col, float *to,
+                           float *room)
+{
+    struct between y = stretch(row, view->rows, v->n_side), x = stretch(col, view->cols, v->n_side);
+    const int rows[2] = {y.first, y.second}, cols[2] = {x.first, x.second};
+    memset(to, 0, (size_t)v->n_embd * sizeof *to);
+    for (int i = 0; i < 4; i++) {
+        float weight = (i / 2 ? y.weight : 1 - y.weight) * (i % 2 ? x.weight : 1 - x.weight);
+        if (!decode(v, "v.position_embd.weight", (int64_t)rows[i / 2] * v->n_side + cols[i % 2], v->n_embd, room))
+            return false;
+        for (int k = 0; k < v->n_embd; k++)
+            to[k] += weight * room[k];
+    }
+    return true;
+}
+
+static bool fill_table(const struct pn_vision *v, const struct pn_vision_view *view, int row, int col, float *to,
+                       float *room)
+{
+    return v->family->positions == PN_POSITIONS_STRETCHED ? fill_stretched(v, view, row, col, to, room)
+                                                          : fill_position(v, row, col, to, room);
+}
+
 pantry_status pn_vision_fill(const struct pn_vision *v, const struct pn_vision_view *view,
                              const struct pn_vision_order *order, float *rows, struct pantry_error *err)
 {
@@ -140,7 +180,7 @@ pantry_status pn_vision_fill(const struct pn_vision *v, const struct pn_vision_v
             memset(to, 0, (size_t)n_pixels(v) * sizeof *to);
         else
             fill_pixels(v, view, order->row[i], order->col[i], levels, to);
-        ok = !has_table(v) || fill_position(v, order->row[i], order->col[i], to + n_pixels(v), room);
+        ok = !pn_vision_has_table(v) || fill_table(v, view, order->row[i], order->col[i], to + n_pixels(v), room);
     }
     free(room);
     return ok ? PANTRY_OK
@@ -157,8 +197,10 @@ static void merge_row(const struct pn_vision *v, const float *states, const int 
 {
     size_t width = (size_t)v->n_embd;
     if (v->family->merge == PN_MERGE_JOIN) {
-        for (int i = 0; i < n; i++)
-            memcpy(out + (size_t)i * width, states + (size_t)token[i] * width, width * sizeof *out);
+        size_t all = (size_t)pn_vision_n_states(v);
+        for (size_t part = 0; part < all / width; part++)
+            for (int i = 0; i < n; i++, out += width)
+                memcpy(out, states + (size_t)token[i] * all + part * width, width * sizeof *out);
         return;
     }
     for (size_t j = 0; j < width; j++) {

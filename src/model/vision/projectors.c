@@ -3,11 +3,32 @@
 
 #include "tensor/weight.h"
 
+#include <stdio.h>
+
 /* Two products with an activation between them: LLaVA 1.5's and Qwen2-VL's. */
 pn_array pn_vision_project_mlp(struct pn_builder *b, const struct pn_vision *v, pn_array x) /* (tokens, n_merged) */
 {
     x = pn_act(b->graph, pn_builder_project(b, -1, "mm.0", x, 0), v->project_act);
     return pn_builder_project(b, -1, "mm.2", x, 0); /* (tokens, n_out) */
+}
+
+/* Qwen3-VL's: the same for the last states, and after a norm for those of earlier layers (Meng et al., DeepStack,
+ * 2024).
+ */
+pn_array pn_vision_project_deep(struct pn_builder *b, const struct pn_vision *v, pn_array x) /* (tokens, n_merged) */
+{
+    char name[48];
+    int n = v->group * v->group * v->n_embd;
+    pn_array y = pn_vision_project_mlp(b, v, pn_slice(b->graph, x, 0, n));
+    for (int i = 0; i < v->n_deep; i++) {
+        snprintf(name, sizeof name, "v.deepstack.%d.norm", v->deep_name[i]);
+        pn_array z = pn_builder_norm(b, -1, name, pn_slice(b->graph, x, (i + 1) * n, n));
+        snprintf(name, sizeof name, "v.deepstack.%d.fc1", v->deep_name[i]);
+        z = pn_act(b->graph, pn_builder_project(b, -1, name, z, 0), v->project_act);
+        snprintf(name, sizeof name, "v.deepstack.%d.fc2", v->deep_name[i]);
+        y = pn_concat(b->graph, y, pn_builder_project(b, -1, name, z, 0));
+    }
+    return y; /* (tokens, n_out) */
 }
 
 /* A matrix that is stored as (in, out), as (out, in). */

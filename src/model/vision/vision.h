@@ -29,8 +29,9 @@ enum pn_vision_merge {
 
 /* What encodes positions of patches. */
 enum pn_vision_positions {
-    PN_POSITIONS_LEARNED, /* a table, one row per patch (and before them the class token's) */
-    PN_POSITIONS_ROTATED  /* queries and keys rotate, half of their pairs with the row, half with the column */
+    PN_POSITIONS_LEARNED,  /* a table, one row per patch (and before them the class token's) */
+    PN_POSITIONS_ROTATED,  /* queries and keys rotate, half of their pairs with the row, half with the column */
+    PN_POSITIONS_STRETCHED /* they rotate, and a table is stretched over the view */
 };
 
 struct pn_vision;
@@ -63,13 +64,16 @@ struct pn_vision {
     struct pn_weights *weights;  /* of encoder and projector */
     bool lent;                   /* a model owns them */
     int n_embd, n_head, n_layer; /* layers that run */
-    int n_out;                   /* values of a row of the decoder */
+    int n_out;                   /* values of a row of the decoder, with those for its first layers */
     int patch, frames;           /* a patch's side; the copies of the picture that it has */
     int group;                   /* a side of merged groups, in patches */
     int n_side;                  /* patches of a side of the table of positions */
     int window;                  /* a side of windows, in patches; 0: none */
     const bool *full;            /* (n_layer): the layer sees the whole view in spite of windows */
     bool has_class;              /* a token without a patch comes first */
+    int n_deep;                  /* layers whose states become rows too, for the first layers of the decoder */
+    const int *deep;             /* (n_deep): these layers, ascending */
+    const int *deep_name;        /* (n_deep): their numbers in the names of their projectors */
     float eps;
     enum pn_act_fn act, project_act;
     /* preparing */
@@ -85,6 +89,17 @@ struct pn_vision {
     const char *token_text;
     struct pn_arena arena;
 };
+
+static inline bool pn_vision_rotates(const struct pn_vision *v)
+{
+    return v->family->positions != PN_POSITIONS_LEARNED;
+}
+
+/* Whether a table of positions is added to the patches. */
+static inline bool pn_vision_has_table(const struct pn_vision *v)
+{
+    return v->family->positions != PN_POSITIONS_ROTATED;
+}
 
 /* Whether a model has a vision part that is known here. */
 bool pn_vision_is_in(const struct pn_weights *text);
@@ -128,14 +143,15 @@ struct pn_vision_order {
 pantry_status pn_vision_order_new(const struct pn_vision *v, const struct pn_vision_view *view,
                                   struct pn_vision_order *out, struct pantry_error *err);
 void pn_vision_order_free(struct pn_vision_order *order);
-/* Values of a given row of the encoder, and of one of the projector. */
+/* Values of a given row of the encoder, of the states of a patch, and of a given row of the projector. */
 int pn_vision_n_given(const struct pn_vision *v);
+int pn_vision_n_states(const struct pn_vision *v);
 int pn_vision_n_merged(const struct pn_vision *v);
 /* Fills the encoder's given rows, (order->n, pn_vision_n_given): pixels, channel by channel, then what is added to the
  * patch's embedding. */
 pantry_status pn_vision_fill(const struct pn_vision *v, const struct pn_vision_view *view,
                              const struct pn_vision_order *order, float *rows, struct pantry_error *err);
-/* Merges states (patches in order, n_embd) to (rows of the view, pn_vision_n_merged). */
+/* Merges states (patches in order, pn_vision_n_states) to (rows of the view, pn_vision_n_merged). */
 pantry_status pn_vision_merge(const struct pn_vision *v, const struct pn_vision_view *view,
                               const struct pn_vision_order *order, const float *states, float *merged,
                               struct pantry_error *err);
@@ -148,7 +164,7 @@ void pn_vision_levels(const struct pn_vision *v, int channel, float levels[256])
  * Takes over v->weights, which v still reads. */
 pantry_status pn_vision_model(struct pn_vision *v, struct pn_model **out, struct pantry_error *err);
 /* projectors.c */
-pn_vision_project pn_vision_project_mlp, pn_vision_project_gemma;
+pn_vision_project pn_vision_project_mlp, pn_vision_project_gemma, pn_vision_project_deep;
 
 /* ---- text (expand.c) ---- */
 
