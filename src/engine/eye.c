@@ -256,7 +256,7 @@ static pantry_status read_patches(struct pn_eye *eye, const struct pn_vision_vie
             pn_step_block(step, i, order->first[i], order->last[i]);
         if (pn_vision_rotates(v))
             pn_step_place(step, i, order->row[i], order->col[i], 0);
-        if (order->row[i] >= 0)
+        if (pn_vision_is_output(order, i))
             pn_step_output(step, i);
     }
     if (!status)

@@ -77,11 +77,21 @@ float *pn_step_rows(struct pn_step_builder *step, size_t n, size_t size)
     return step->rows + first;
 }
 
-void pn_step_give(struct pn_step_builder *step, int row, size_t given)
+void pn_step_attach(struct pn_step_builder *step, int row, size_t given)
 {
     step->given[row] = (int32_t)given;
-    step->ids[row] = 0; /* any: it need not be in the vocabulary */
     step->counts->has_given = 1;
+}
+
+void pn_step_give(struct pn_step_builder *step, int row, size_t given)
+{
+    pn_step_attach(step, row, given);
+    step->ids[row] = 0; /* any: it need not be in the vocabulary */
+}
+
+void pn_step_lead(struct pn_step_builder *step, int n)
+{
+    step->seqs[step->counts->n_seqs - 1].lead = n;
 }
 
 void pn_step_block(struct pn_step_builder *step, int row, int first, int last)

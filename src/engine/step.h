@@ -32,6 +32,10 @@ void pn_step_set_second(struct pn_step_builder *step, int row);
 float *pn_step_rows(struct pn_step_builder *step, size_t n, size_t size);
 /* Row `given` of those stands for a token. */
 void pn_step_give(struct pn_step_builder *step, int row, size_t given);
+/* The same for a token of the text, which keeps its id: layers that attend to pictures read the row. */
+void pn_step_attach(struct pn_step_builder *step, int row, size_t given);
+/* The first positions of the sequence that was added last are pictures outside the text. */
+void pn_step_lead(struct pn_step_builder *step, int n);
 /* A token sees all positions from `first` to `last`, of which later ones are in the same step. */
 void pn_step_block(struct pn_step_builder *step, int row, int first, int last);
 /* The positions of a token in time, height and width. */

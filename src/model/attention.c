@@ -98,6 +98,7 @@ static pn_array attend_to(struct pn_builder *b, int layer, pn_array q, pn_array 
     params.window = hp->layers[layer].local ? hp->window : 0;
     params.window_kind = b->arch->window.kind;
     params.causal = hp->causal;
+    params.shown = hp->layers[layer].cross;
     pn_array sinks = PN_NONE;
     if (pn_builder_has(b, layer, "attn_sinks", "weight"))
         sinks = pn_builder_vector(b, layer, "attn_sinks", "weight", 0, hp->layers[layer].n_head);

@@ -66,6 +66,8 @@ pn_array pn_builder_adapt_each(struct pn_builder *b, int layer, const char *name
                                int n, pn_array y);
 /* x times the number in a tensor of one value; x if there is no such tensor. */
 pn_array pn_builder_scaled(struct pn_builder *b, int layer, const char *name, const char *suffix, pn_array x);
+/* x times tanh of the number in a tensor of one value; x if there is no such tensor. `name` is complete. */
+pn_array pn_builder_gated(struct pn_builder *b, int layer, const char *name, pn_array x);
 /* x times the weight, without scale and bias: (tokens, n) -> (tokens, n_out). n_out is checked unless it is 0. */
 pn_array pn_builder_product(struct pn_builder *b, int layer, const char *name, pn_array x, int n_out);
 /* x times the weight, with its scale and bias if the file has them: (tokens, n) -> (tokens, n_out). n_out is checked
@@ -122,6 +124,10 @@ pn_array pn_model_states(struct pn_builder *b);
 pn_array pn_model_logits(struct pn_builder *b, pn_array states);
 /* ... -> (outputs, 1, 2): see pn_cross_entropy; targets: (outputs, 1, 1) */
 pn_array pn_model_loss(struct pn_builder *b, pn_array states, pn_array targets);
+
+/* cross.c: a whole layer that attends to pictures; nothing changes where there are none. `last`: only the requested
+ * rows go on. */
+pn_array pn_builder_cross(struct pn_builder *b, int layer, pn_array x, bool last);
 
 /* encoder.c: states (outputs, n_embd) -> embeddings (sequences, n), after the model's dense layers if any. */
 pn_array pn_model_embedding(struct pn_builder *b, pn_array states);

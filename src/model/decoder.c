@@ -104,6 +104,8 @@ static pn_array layer_of(struct pn_builder *b, int layer, pn_array x)
 {
     enum pn_layer_order order = b->arch->order;
     bool last = is_last(b, layer);
+    if (b->hp->layers[layer].cross)
+        return pn_builder_cross(b, layer, x, last);
     if (b->arch->block.layer)
         return b->arch->block.layer(b, layer, x);
     if (order == PN_ORDER_SUM_NORM)
@@ -143,7 +145,7 @@ static pn_array embedding(struct pn_builder *b) /* (tokens, n_embd) */
     if (n_given && n_given != b->hp->n_embd)
         return pn_graph_fail(g, PANTRY_FORMAT, "pictures become rows of %d values, but embedding_length is %d", n_given,
                              b->hp->n_embd);
-    if (b->weights->n_given) /* pictures, which are not scaled */
+    if (b->weights->n_given && !b->weights->given_apart) /* pictures, which are not scaled */
         x = pn_given(g, x, 0, b->hp->n_embd, false);
     /* Nothing else tells such a model the position of a token. */
     bool needs_positions = b->arch->rope.where == PN_ROPE_NEVER && b->hp->alibi == 0 && !b->arch->recurrent.block &&

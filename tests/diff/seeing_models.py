@@ -219,6 +219,106 @@ def qwen3_vl_models():
     yield "experts", qwen3_vl(True, experts, sees, {"min_pixels": 4096, "max_pixels": 40960})
 
 
+# ---- Llama 3.2 Vision ----
+
+LLAMA_SPECIAL = [
+    "<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|python_tag|>",
+]  # fmt: skip
+LLAMA_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}<|start_header_id|>{{ message.role }}<|end_header_id|>\n\n"
+    "{% if message.content is string %}{{ message.content }}{% else %}{% for part in message.content %}"
+    "{% if part.type == 'image' %}<|image|>{% else %}{{ part.text }}{% endif %}{% endfor %}{% endif %}<|eot_id|>"
+    "{% endfor %}{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}"
+)
+
+
+def mllama(text_config, vision_config, processor):
+    tokenizer = byte_tokenizer(
+        LLAMA_SPECIAL + ["<|image|>"],
+        bos_token="<|begin_of_text|>",
+        eos_token="<|eot_id|>",
+        pad_token="<|end_of_text|>",
+    )
+    place = tokenizer.convert_tokens_to_ids("<|image|>")
+    config = transformers.MllamaConfig(
+        text_config={"vocab_size": place, "max_position_embeddings": 4096, "pad_token_id": 1, **text_config},
+        vision_config=vision_config,
+        image_token_index=place,
+    )
+    model = transformers.MllamaForConditionalGeneration(config)
+    pictures = transformers.MllamaImageProcessor(
+        size={"height": vision_config["image_size"], "width": vision_config["image_size"]},
+        max_image_tiles=vision_config["max_num_tiles"],
+        **processor,
+    )
+    both = transformers.MllamaProcessor(pictures, tokenizer)
+
+    def inputs(prompt, images):
+        return dict(
+            both(images=[images] if images else None, text=prompt, return_tensors="pt", add_special_tokens=False)
+        )
+
+    return model, tokenizer, pictures, LLAMA_TEMPLATE, inputs
+
+
+def mllama_models():
+    reads = {
+        "hidden_size": 64,
+        "intermediate_size": 96,
+        "num_hidden_layers": 5,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "cross_attention_layers": [1, 3],
+        "rope_theta": 500000.0,
+        "rope_scaling": {
+            "rope_type": "llama3",
+            "factor": 8.0,
+            "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 64,
+        },
+    }
+    sees = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "attention_heads": 4,
+        "num_hidden_layers": 4,
+        "num_global_layers": 2,
+        "image_size": 56,
+        "patch_size": 14,
+        "max_num_tiles": 4,
+        "intermediate_layers_indices": [0, 2],
+        "vision_output_dim": 96,
+        "supported_aspect_ratios": [[1, 1], [1, 2], [1, 3], [1, 4], [2, 1], [2, 2], [3, 1], [4, 1]],
+    }
+    clip = {"image_mean": [0.48145466, 0.4578275, 0.40821073], "image_std": [0.26862954, 0.26130258, 0.27577711]}
+    yield "four", mllama(reads, sees, clip)
+    # the last layer attends to pictures, another number of tiles, more layers that count
+    ratios = [[1, 1], [1, 2], [1, 3], [2, 1], [3, 1]]
+    yield (
+        "three",
+        mllama(
+            {
+                **reads,
+                "num_hidden_layers": 4,
+                "cross_attention_layers": [0, 3],
+                "rope_scaling": {"rope_type": "default"},
+            },
+            {
+                **sees,
+                "image_size": 112,
+                "patch_size": 16,
+                "max_num_tiles": 3,
+                "intermediate_layers_indices": [1, 2, 3],
+                "vision_output_dim": 128,
+                "supported_aspect_ratios": ratios,
+                "norm_eps": 1e-4,
+            },
+            {"resample": 3},
+        ),
+    )
+
+
 # ---- comparing ----
 
 
@@ -299,7 +399,16 @@ def older(renames):
 
 
 QWEN_OLD = older([("model.visual.", "visual."), ("model.language_model.", "model.")])
+MLLAMA_NEW = older(
+    [
+        ("language_model.model.", "model.language_model."),
+        ("vision_model.", "model.vision_model."),
+        ("multi_modal_projector.", "model.multi_modal_projector."),
+        ("language_model.lm_head.", "lm_head."),
+    ]
+)
 FAMILIES = {
+    "mllama": (mllama_models, [{"template": "json"}, {"template": "jinja", "names": MLLAMA_NEW}]),
     "qwen3_vl": (
         qwen3_vl_models,
         [{"template": "jinja"}, {"template": "json", "names": QWEN_OLD}, {"template": "tokenizer"}],

@@ -40,7 +40,8 @@ static pn_array attention(struct pn_builder *b, const struct pn_vision *v, int l
     pn_array q = heads(b, v, layer, 0, x), k = heads(b, v, layer, 1, x), values = heads(b, v, layer, 2, x);
     float scale = 1 / sqrtf((float)v->n_embd / (float)v->n_head);
     pn_array y = pn_builder_attend(b, layer, q, k, values, scale); /* (tokens, n_head, dim) */
-    return pn_builder_project(b, layer, "attn_out", y, v->n_embd);
+    y = pn_builder_project(b, layer, "attn_out", y, v->n_embd);
+    return pn_builder_gated(b, layer, "gate_attn", y);
 }
 
 /* Gated where the file has a gate. Some files name the first product ffn_down, by its place in the file. */
@@ -53,7 +54,16 @@ static pn_array mlp(struct pn_builder *b, const struct pn_vision *v, int layer, 
         y = pn_mul(b->graph, pn_act(b->graph, pn_builder_project(b, layer, "ffn_gate", x, 0), v->act), y);
     else
         y = pn_act(b->graph, y, v->act);
-    return pn_builder_project(b, layer, down, y, v->n_embd);
+    y = pn_builder_project(b, layer, down, y, v->n_embd);
+    return pn_builder_gated(b, layer, "gate_ffn", y);
+}
+
+/* Norms outside of layers: with tiles they have a bound of their own. */
+static pn_array outer_norm(struct pn_builder *b, const struct pn_vision *v, const char *name, pn_array x)
+{
+    if (!v->n_tiles)
+        return pn_builder_norm(b, -1, name, x);
+    return pn_layer_norm(b->graph, x, pn_builder_weight(b, -1, name), pn_builder_optional(b, -1, name, "bias"), 1e-5f);
 }
 
 /* Patches as embeddings: a product with their pixels, and what is added to each. */
@@ -69,7 +79,11 @@ static pn_array embedding(struct pn_builder *b, const struct pn_vision *v) /* (t
         x = pn_add(b->graph, x, second);
     if (pn_vision_has_table(v))
         x = pn_add(b->graph, x, pn_given(b->graph, PN_NONE, n_pixels, v->n_embd, false));
-    return pn_builder_has(b, -1, "v.pre_ln", "weight") ? pn_builder_norm(b, -1, "v.pre_ln", x) : x;
+    if (pn_builder_has(b, -1, "v.pre_ln", "weight"))
+        x = outer_norm(b, v, "v.pre_ln", x);
+    if (v->n_tiles) /* padding is 0 */
+        x = pn_mul_heads(b->graph, x, pn_given(b->graph, PN_NONE, n_pixels + 2 * v->n_embd, 1, false));
+    return x;
 }
 
 static pn_array states(struct pn_builder *b, const struct pn_vision *v) /* (outputs, pn_vision_n_states) */
@@ -84,6 +98,9 @@ static pn_array states(struct pn_builder *b, const struct pn_vision *v) /* (outp
         b->rope_global = rotation(b, v);
     pn_array x = embedding(b, v);
     for (int layer = 0; layer < v->n_layer; layer++) {
+        if (v->n_local && layer == v->n_local)
+            x = pn_given(b->graph, outer_norm(b, v, "v.post_ln", x), 3 * v->frames * v->patch * v->patch + v->n_embd,
+                         v->n_embd, true);
         snprintf(context, sizeof context, "layer %d of the vision encoder", layer);
         b->graph->layer = layer;
         x = pn_add(b->graph, x, attention(b, v, layer, pn_builder_norm(b, layer, "ln1", x)));

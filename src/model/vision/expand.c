@@ -31,9 +31,11 @@ static void put_picture(const struct pn_vision *v, const struct pn_vision_views 
 {
     const struct pn_vision_family *f = v->family;
     pn_buf_puts(out, f->before ? f->before : "");
-    for (size_t i = 0; i < picture->n; i++)
+    for (size_t i = 0; i < picture->n && !f->apart; i++)
         for (int n = pn_vision_view_rows(v, &picture->view[i]); n > 0; n--)
             pn_buf_puts(out, v->token_text);
+    if (f->apart)
+        pn_buf_puts(out, v->token_text);
     pn_buf_puts(out, f->after ? f->after : "");
 }
 

@@ -36,6 +36,8 @@ static int lesser(int a, int b)
 pantry_status pn_vision_order_new(const struct pn_vision *v, const struct pn_vision_view *view,
                                   struct pn_vision_order *o, struct pantry_error *err)
 {
+    if (v->n_tiles)
+        return pn_vision_tiles_order(v, view, o, err);
     size_t most = (size_t)view->rows * (size_t)view->cols + 1;
     int side = v->window ? v->window : view->rows > view->cols ? view->rows : view->cols;
     *o = (struct pn_vision_order){.row = calloc(most, 4 * sizeof *o->row)};
@@ -62,6 +64,8 @@ static int n_pixels(const struct pn_vision *v)
 
 int pn_vision_n_given(const struct pn_vision *v)
 {
+    if (v->n_tiles)
+        return n_pixels(v) + 2 * v->n_embd + 1;
     return n_pixels(v) + (pn_vision_has_table(v) ? v->n_embd : 0);
 }
 
@@ -81,9 +85,8 @@ void pn_vision_levels(const struct pn_vision *v, int channel, float levels[256])
         levels[i] = ((float)(i * v->rescale) - v->mean[channel]) / v->deviation[channel];
 }
 
-/* The pixels of a patch: (3, frames, patch, patch), each frame the same. */
-static void fill_pixels(const struct pn_vision *v, const struct pn_vision_view *view, int row, int col,
-                        float levels[3][256], float *to)
+void pn_vision_fill_pixels(const struct pn_vision *v, const struct pn_vision_view *view, int row, int col,
+                           float levels[3][256], float *to)
 {
     size_t side = (size_t)v->patch, stride = (size_t)view->image.width * 3;
     const unsigned char *from = view->image.rgb + (size_t)row * side * stride + (size_t)col * side * 3;
@@ -94,11 +97,10 @@ static void fill_pixels(const struct pn_vision *v, const struct pn_vision_view *
                     *to++ = levels[c][from[y * stride + 3 * x + (size_t)c]];
 }
 
-/* A row of a tensor of the encoder, as float32; false: it is not there or has another length. */
-static bool decode(const struct pn_vision *v, const char *name, int64_t row, int n, float *out)
+bool pn_vision_decode(const struct pn_vision *v, const char *name, int64_t row, int n, float *out)
 {
     const struct pn_tensor_info *t = pn_weights_tensor(v->weights, name);
-    if (!t || t->shape[t->n_dims - 1] != n || t->places || pn_type_info(t->type)->block != 1)
+    if (!t || t->shape[t->n_dims - 1] % n || t->places || pn_type_info(t->type)->block != 1)
         return false;
     size_t bytes = pn_type_row_bytes(t->type, (size_t)n);
     if ((size_t)row >= t->bytes / bytes)
@@ -112,15 +114,15 @@ static bool decode(const struct pn_vision *v, const char *name, int64_t row, int
 static bool fill_position(const struct pn_vision *v, int row, int col, float *to, float *room)
 {
     int64_t at = row < 0 ? 0 : (int64_t)row * v->n_side + col + (v->has_class ? 1 : 0);
-    if (!decode(v, "v.position_embd.weight", at, v->n_embd, to))
+    if (!pn_vision_decode(v, "v.position_embd.weight", at, v->n_embd, to))
         return false;
     if (row >= 0)
         return true;
-    if (!decode(v, "v.class_embd", 0, v->n_embd, room))
+    if (!pn_vision_decode(v, "v.class_embd", 0, v->n_embd, room))
         return false;
     for (int i = 0; i < v->n_embd; i++)
         to[i] += room[i];
-    if (decode(v, "v.patch_embd.bias", 0, v->n_embd, room))
+    if (pn_vision_decode(v, "v.patch_embd.bias", 0, v->n_embd, room))
         for (int i = 0; i < v->n_embd; i++)
             to[i] -= room[i];
     return true;
@@ -149,7 +151,8 @@ static bool fill_stretched(const struct pn_vision *v, const struct pn_vision_vie
     memset(to, 0, (size_t)v->n_embd * sizeof *to);
     for (int i = 0; i < 4; i++) {
         float weight = (i / 2 ? y.weight : 1 - y.weight) * (i % 2 ? x.weight : 1 - x.weight);
-        if (!decode(v, "v.position_embd.weight", (int64_t)rows[i / 2] * v->n_side + cols[i % 2], v->n_embd, room))
+        if (!pn_vision_decode(v, "v.position_embd.weight", (int64_t)rows[i / 2] * v->n_side + cols[i % 2], v->n_embd,
+                              room))
             return false;
         for (int k = 0; k < v->n_embd; k++)
             to[k] += weight * room[k];
@@ -167,6 +170,8 @@ static bool fill_table(const struct pn_vision *v, const struct pn_vision_view *v
 pantry_status pn_vision_fill(const struct pn_vision *v, const struct pn_vision_view *view,
                              const struct pn_vision_order *order, float *rows, struct pantry_error *err)
 {
+    if (v->n_tiles)
+        return pn_vision_tiles_fill(v, view, order, rows, err);
     float levels[3][256];
     float *room = malloc((size_t)v->n_embd * sizeof *room);
     bool ok = true;
@@ -179,7 +184,7 @@ pantry_status pn_vision_fill(const struct pn_vision *v, const struct pn_vision_v
         if (order->row[i] < 0)
             memset(to, 0, (size_t)n_pixels(v) * sizeof *to);
         else
-            fill_pixels(v, view, order->row[i], order->col[i], levels, to);
+            pn_vision_fill_pixels(v, view, order->row[i], order->col[i], levels, to);
         ok = !pn_vision_has_table(v) || fill_table(v, view, order->row[i], order->col[i], to + n_pixels(v), room);
     }
     free(room);
@@ -215,6 +220,10 @@ pantry_status pn_vision_merge(const struct pn_vision *v, const struct pn_vision_
                               const struct pn_vision_order *order, const float *states, float *merged,
                               struct pantry_error *err)
 {
+    if (v->n_tiles) {
+        pn_vision_tiles_merge(v, view, states, merged);
+        return PANTRY_OK;
+    }
     int g = v->group, cols = view->cols / g, rows = view->rows / g, skip = v->has_class ? 1 : 0;
     size_t width = (size_t)pn_vision_n_merged(v), n_patches = (size_t)view->rows * (size_t)view->cols;
     int *token = malloc((n_patches + (size_t)(g * g)) * sizeof *token), *of_group = token + n_patches;

@@ -4,8 +4,6 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { MAX_PATCHES = 1 << 15 }; /* of a view: the longest step */
-
 void pn_vision_views_free(struct pn_vision_views *views)
 {
     for (size_t i = 0; i < views->n; i++)
@@ -18,7 +16,11 @@ void pn_vision_views_free(struct pn_vision_views *views)
 static pantry_status add(const struct pn_vision *v, struct pn_vision_views *out, struct pn_image *image,
                          struct pantry_error *err)
 {
-    struct pn_vision_view view = {*image, image->height / v->patch, image->width / v->patch};
+    struct pn_vision_view view = {*image, image->height / v->patch, image->width / v->patch, 0, 0};
+    if (v->n_tiles) {
+        view.tile_rows = image->height / v->height;
+        view.tile_cols = image->width / v->width;
+    }
     struct pn_vision_view *all = realloc(out->view, (out->n + 1) * sizeof *all);
     if (!all) {
         pn_image_free(image);
@@ -76,9 +78,9 @@ static pantry_status smart_size(const struct pn_vision *v, const struct pn_image
         new_w = ceil(w * grow / unit) * unit;
         new_h = ceil(h * grow / unit) * unit;
     }
-    if (new_w < unit || new_h < unit || new_w * new_h / (v->patch * v->patch) > (double)MAX_PATCHES)
+    if (new_w < unit || new_h < unit || new_w * new_h / (v->patch * v->patch) > (double)PN_VISION_MAX_PATCHES)
         return pn_fail(err, PANTRY_LIMIT, "the picture has too many patches (found %.0f, allowed %d)",
-                       new_w * new_h / (v->patch * v->patch), MAX_PATCHES);
+                       new_w * new_h / (v->patch * v->patch), PN_VISION_MAX_PATCHES);
     *width = (int)new_w;
     *height = (int)new_h;
     return PANTRY_OK;
@@ -88,6 +90,8 @@ static pantry_status resize(const struct pn_vision *v, const struct pn_image *im
                             struct pantry_error *err)
 {
     int width = v->width, height = v->height;
+    if (v->sizing == PN_SIZING_CANVAS)
+        return pn_vision_canvas(v, image, out, err);
     if (v->sizing == PN_SIZING_SHORTEST)
         return shortest(v, image, out, err);
     pantry_status status = v->sizing == PN_SIZING_SMART ? smart_size(v, image, &width, &height, err) : PANTRY_OK;

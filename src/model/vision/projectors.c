@@ -31,6 +31,13 @@ pn_array pn_vision_project_deep(struct pn_builder *b, const struct pn_vision *v,
     return y; /* (tokens, n_out) */
 }
 
+/* One product: Llama 3.2 Vision's. */
+pn_array pn_vision_project_linear(struct pn_builder *b, const struct pn_vision *v, pn_array x)
+{
+    (void)v;
+    return pn_builder_project(b, -1, "mm.0", x, 0);
+}
+
 /* A matrix that is stored as (in, out), as (out, in). */
 static pn_array turned(struct pn_builder *b, const char *name)
 {

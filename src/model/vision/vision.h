@@ -13,11 +13,14 @@
 #include "image/resample.h"
 #include "model/model.h"
 
+enum { PN_VISION_MAX_PATCHES = 1 << 15 }; /* of a view: the longest step */
+
 /* How a picture's size changes. */
 enum pn_vision_sizing {
     PN_SIZING_FROM_FILE, /* SHORTEST or FIXED, by the keys of `size` */
     PN_SIZING_SHORTEST,  /* the shorter side gets a length, then the middle is cut out */
     PN_SIZING_FIXED,     /* both sides get a length */
+    PN_SIZING_CANVAS,    /* it fits a canvas of square tiles, the rest of which is black: Llama 3.2 Vision */
     PN_SIZING_SMART      /* both become multiples of a unit, and the area stays between two bounds: Qwen2-VL, 2024 */
 };
 
@@ -29,9 +32,10 @@ enum pn_vision_merge {
 
 /* What encodes positions of patches. */
 enum pn_vision_positions {
-    PN_POSITIONS_LEARNED,  /* a table, one row per patch (and before them the class token's) */
-    PN_POSITIONS_ROTATED,  /* queries and keys rotate, half of their pairs with the row, half with the column */
-    PN_POSITIONS_STRETCHED /* they rotate, and a table is stretched over the view */
+    PN_POSITIONS_LEARNED,   /* a table, one row per patch (and before them the class token's) */
+    PN_POSITIONS_ROTATED,   /* queries and keys rotate, half of their pairs with the row, half with the column */
+    PN_POSITIONS_STRETCHED, /* they rotate, and a table is stretched over the view */
+    PN_POSITIONS_TILED      /* tables for tiles and for patches in them, each with a gate: tiles.c */
 };
 
 struct pn_vision;
@@ -54,6 +58,7 @@ struct pn_vision_family {
     bool post_norm;     /* states are normalized after the last layer */
     bool feature_layer; /* vision_feature_layer says whose states count: by default those before the last layer */
     bool both_ways;     /* in the decoder, the tokens of a picture see each other */
+    bool apart;         /* layers of their own attend to the rows, which come before the text */
     bool sections;      /* ... and have positions of three components (M-RoPE) */
     pn_vision_project *project;
 };
@@ -71,7 +76,10 @@ struct pn_vision {
     int window;                  /* a side of windows, in patches; 0: none */
     const bool *full;            /* (n_layer): the layer sees the whole view in spite of windows */
     bool has_class;              /* a token without a patch comes first */
-    int n_deep;                  /* layers whose states become rows too, for the first layers of the decoder */
+    int n_tiles;                 /* of a view, with empty ones; 0: views have no tiles */
+    int n_padding;               /* tokens without a patch after each tile */
+    int n_local;                 /* layers before the norm, after which global layers follow; 0: all */
+    int n_deep;                  /* layers whose states count too: see pn_vision_n_deep_rows */
     const int *deep;             /* (n_deep): these layers, ascending */
     const int *deep_name;        /* (n_deep): their numbers in the names of their projectors */
     float eps;
@@ -92,7 +100,13 @@ struct pn_vision {
 
 static inline bool pn_vision_rotates(const struct pn_vision *v)
 {
-    return v->family->positions != PN_POSITIONS_LEARNED;
+    return v->family->positions == PN_POSITIONS_ROTATED || v->family->positions == PN_POSITIONS_STRETCHED;
+}
+
+/* Layers whose states become rows for the first layers of the decoder; with tiles they are parts of one row. */
+static inline int pn_vision_n_deep_rows(const struct pn_vision *v)
+{
+    return v->n_tiles ? 0 : v->n_deep;
 }
 
 /* Whether a table of positions is added to the patches. */
@@ -114,7 +128,8 @@ const struct pn_vision_family *pn_vision_family_at(size_t i);
 /* A picture or a part of it, in the size that the encoder sees. */
 struct pn_vision_view {
     struct pn_image image;
-    int rows, cols; /* of patches */
+    int rows, cols;           /* of patches */
+    int tile_rows, tile_cols; /* of tiles, if views have tiles */
 };
 
 struct pn_vision_views {
@@ -128,17 +143,35 @@ void pn_vision_views_free(struct pn_vision_views *views);
 /* Rows of the decoder that a view becomes: (rows, cols) of merged groups. */
 static inline int pn_vision_view_rows(const struct pn_vision *v, const struct pn_vision_view *view)
 {
+    if (v->n_tiles)
+        return v->n_tiles * (v->n_side * v->n_side + 1);
     return view->rows / v->group * (view->cols / v->group);
 }
+
+/* Those of tiles that the picture fills: the first ones. */
+static inline int pn_vision_view_filled(const struct pn_vision *v, const struct pn_vision_view *view)
+{
+    return view->tile_rows * view->tile_cols * (v->n_side * v->n_side + 1);
+}
+/* canvas.c: fits a picture to a canvas of tiles. */
+pantry_status pn_vision_canvas(const struct pn_vision *v, const struct pn_image *image, struct pn_image *out,
+                               struct pantry_error *err);
 
 /* ---- patches (patches.c) ---- */
 
 /* The tokens of a view in the order in which the encoder reads them. */
 struct pn_vision_order {
     int n;             /* tokens, the class token included */
-    int *row, *col;    /* (n): of the patch; the class token's are -1 */
+    int *row, *col;    /* (n): of the patch; the class token's are -1, padding's -2 */
+    int *tile;         /* (n): its tile, whose rows and columns these are; NULL: views have no tiles */
     int *first, *last; /* (n): the tokens of its window */
 };
+
+/* Whether the states of token i count. */
+static inline bool pn_vision_is_output(const struct pn_vision_order *o, int i)
+{
+    return o->row[i] >= (o->tile ? -1 : 0);
+}
 
 pantry_status pn_vision_order_new(const struct pn_vision *v, const struct pn_vision_view *view,
                                   struct pn_vision_order *out, struct pantry_error *err);
@@ -155,6 +188,19 @@ pantry_status pn_vision_fill(const struct pn_vision *v, const struct pn_vision_v
 pantry_status pn_vision_merge(const struct pn_vision *v, const struct pn_vision_view *view,
                               const struct pn_vision_order *order, const float *states, float *merged,
                               struct pantry_error *err);
+/* A row of a tensor of the encoder that has rows of n values, or of any shape if they are parts of its rows, as
+ * float32; false: it is not there, too short or of another type. */
+bool pn_vision_decode(const struct pn_vision *v, const char *name, int64_t row, int n, float *out);
+/* The pixels of a patch: (3, frames, patch, patch), each frame the same. */
+void pn_vision_fill_pixels(const struct pn_vision *v, const struct pn_vision_view *view, int row, int col,
+                           float levels[3][256], float *to);
+/* tiles.c: the same three for views with tiles. */
+pantry_status pn_vision_tiles_order(const struct pn_vision *v, const struct pn_vision_view *view,
+                                    struct pn_vision_order *out, struct pantry_error *err);
+pantry_status pn_vision_tiles_fill(const struct pn_vision *v, const struct pn_vision_view *view,
+                                   const struct pn_vision_order *order, float *rows, struct pantry_error *err);
+void pn_vision_tiles_merge(const struct pn_vision *v, const struct pn_vision_view *view, const float *states,
+                           float *merged);
 /* A pixel's value as the encoder sees it, for each of 256 levels of a channel. */
 void pn_vision_levels(const struct pn_vision *v, int channel, float levels[256]);
 
@@ -164,7 +210,7 @@ void pn_vision_levels(const struct pn_vision *v, int channel, float levels[256])
  * Takes over v->weights, which v still reads. */
 pantry_status pn_vision_model(struct pn_vision *v, struct pn_model **out, struct pantry_error *err);
 /* projectors.c */
-pn_vision_project pn_vision_project_mlp, pn_vision_project_gemma, pn_vision_project_deep;
+pn_vision_project pn_vision_project_mlp, pn_vision_project_gemma, pn_vision_project_deep, pn_vision_project_linear;
 
 /* ---- text (expand.c) ---- */
 
