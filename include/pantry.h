@@ -813,7 +813,8 @@ PANTRY_API pantry_status pantry_generate(pantry_session *session, const int32_t 
 PANTRY_API pantry_status pantry_logits(pantry_session *session, const int32_t *ids, size_t n, const int *slices,
                                        size_t n_slices, float *out, struct pantry_error *error);
 
-/* The same for a prompt with pictures. A slice that would cut a picture which is read whole ends elsewhere. */
+/* The same for a prompt with pictures. A slice that would cut a picture which is read whole ends elsewhere. The first
+ * pantry_prompt_lead ids have no logits: their values are 0. */
 PANTRY_API pantry_status pantry_prompt_logits(pantry_session *session, const pantry_prompt *prompt, const int *slices,
                                               size_t n_slices, float *out, struct pantry_error *error);
 

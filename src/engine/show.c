@@ -59,6 +59,8 @@ pantry_status pn_pictures_show(const struct pn_pictures *p, struct pn_step_build
 int pn_pictures_whole(const struct pn_pictures *p, int past, int n)
 {
     int end = past + n;
+    if (past < p->n_lead && end > p->n_lead) /* reading pictures outside the text is another step than reading text */
+        return p->n_lead - past;
     if (!p->whole || end >= p->n || p->row[end - 1] < 0 || p->last[end - 1] < end)
         return n;
     return p->first[end - 1] > past ? p->first[end - 1] - past : p->last[end - 1] + 1 - past;

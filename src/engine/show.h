@@ -24,7 +24,8 @@ struct pn_pictures {
 /* Gives a step the pictures of its tokens `past` .. past + n - 1, which begin at its row `first`. */
 pantry_status pn_pictures_show(const struct pn_pictures *p, struct pn_step_builder *step, int first, int past, int n,
                                struct pantry_error *err);
-/* The end nearest to past + n that cuts no picture; later than it if the picture at `past` is longer. */
+/* The end nearest to past + n that cuts no picture; later than it if the picture at `past` is longer. Pictures outside
+ * the text end a step. */
 int pn_pictures_whole(const struct pn_pictures *p, int past, int n);
 
 #endif

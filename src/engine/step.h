@@ -40,6 +40,8 @@ void pn_step_lead(struct pn_step_builder *step, int n);
 void pn_step_block(struct pn_step_builder *step, int row, int first, int last);
 /* The positions of a token in time, height and width. */
 void pn_step_place(struct pn_step_builder *step, int row, int time, int height, int width);
+/* Whether all tokens are pictures outside the text: PN_RESULT_SHOWN is all there is to compute. */
+bool pn_step_is_lead(const struct pn_step_builder *step);
 /* Completes the step's lists. After the last change, before it runs. */
 void pn_step_settle(struct pn_step_builder *step);
 /* Asks for the result of a token. Call it in order of rows. */

@@ -131,6 +131,11 @@ pn_array pn_builder_attend(struct pn_builder *b, int layer, pn_array q, pn_array
     return write_and_attend(b, layer, q, k, v, pn_node(b->graph, v)->n2, scale);
 }
 
+pn_array pn_builder_attend_written(struct pn_builder *b, int layer, pn_array q, float scale)
+{
+    return q == PN_NONE ? PN_NONE : attend_to(b, layer, q, b->written[layer], scale);
+}
+
 pn_array pn_builder_attend_keys(struct pn_builder *b, int layer, pn_array q, pn_array k, int dim_v, float scale)
 {
     if (q == PN_NONE || k == PN_NONE)

@@ -34,6 +34,7 @@ struct pn_builder {
     pn_array layer_input;  /* the residual stream before the layer, with the rows of the block's operand */
     pn_array stream;       /* the residual stream; the block's operand is its norm */
     pn_array layer_inputs; /* (tokens, n_layer, n): see perlayer.c; PN_NONE: none */
+    pn_array shown;        /* reads all that layers keep of pictures outside the text; PN_NONE: they keep nothing */
     size_t n_state;        /* floats of recurrent state so far, all layers */
     pn_array rope_global, rope_local; /* tables, made on first use */
     pn_array position_bias;           /* of the first layer */
@@ -115,6 +116,8 @@ pn_array pn_builder_conv(struct pn_builder *b, int layer, const char *name, pn_a
 pn_array pn_builder_gate(struct pn_builder *b, pn_array gate, pn_array up, float limit);
 /* attention.c: the layer's next cache, and attention over it: heads (tokens, n_head, dim_v). */
 pn_array pn_builder_attend(struct pn_builder *b, int layer, pn_array q, pn_array k, pn_array v, float scale);
+/* Attention over a layer's cache, which it wrote before. */
+pn_array pn_builder_attend_written(struct pn_builder *b, int layer, pn_array q, float scale);
 /* The same with the first dim_v numbers of each key as its value: the cache keeps them once. */
 pn_array pn_builder_attend_keys(struct pn_builder *b, int layer, pn_array q, pn_array k, int dim_v, float scale);
 

@@ -27,6 +27,8 @@ pn_array pn_builder_cross(struct pn_builder *b, int layer, pn_array x, bool last
         pn_array k = heads(b, layer, "attn_k", "attn_k_norm", shown, l->n_head_kv);
         pn_array v = heads(b, layer, "attn_v", NULL, shown, l->n_head_kv);
         pn_array y = pn_builder_attend(b, layer, q, k, v, 1 / sqrtf((float)l->dim_k));
+        pn_array again = pn_builder_attend_written(b, layer, k, 1);
+        b->shown = b->shown == PN_NONE ? again : pn_add(g, b->shown, again);
         y = pn_builder_project(b, layer, "attn_output", y, n_embd);
         x = pn_add(g, pn_builder_gated(b, layer, "cross_attn_gate.weight", y), x);
     }
