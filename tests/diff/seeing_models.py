@@ -208,6 +208,8 @@ def qwen3_vl_models():
             {"min_pixels": 3136, "max_pixels": 50176, "resample": 2},
         ),
     )
+    # pictures of the sizes that GGUF files do not say
+    yield "gguf", qwen3_vl(False, dense, sees, {"min_pixels": 256 * 256, "max_pixels": 2048 * 2048})
     experts = {
         **dense,
         "num_experts": 8,
@@ -217,6 +219,57 @@ def qwen3_vl_models():
         "mlp_only_layers": [],
     }
     yield "experts", qwen3_vl(True, experts, sees, {"min_pixels": 4096, "max_pixels": 40960})
+
+
+def write_projector(path, model):
+    """The encoder as llama.cpp's programs keep it."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "e2e"))
+    import tiny_model as gguf
+    from seeing_model import BOOL, pack, u32
+
+    v, rows = model.config.vision_config, []
+    f32 = lambda x: np.float32(x).tobytes()
+    renames = [
+        ("patch_embed.proj.", "v.patch_embd."), ("pos_embed.", "v.position_embd."), ("blocks.", "v.blk."),
+        ("merger.norm.", "v.post_ln."), ("merger.linear_fc1.", "mm.0."), ("merger.linear_fc2.", "mm.2."),
+    ]  # fmt: skip
+    renames += [
+        (f"deepstack_merger_list.{i}.", f"v.deepstack.{layer}.") for i, layer in enumerate(v.deepstack_visual_indexes)
+    ]
+    inner = [
+        (".norm1.", ".ln1."), (".norm2.", ".ln2."), (".attn.qkv.", ".attn_qkv."), (".attn.proj.", ".attn_out."),
+        (".mlp.linear_fc1.", ".ffn_up."), (".mlp.linear_fc2.", ".ffn_down."), (".linear_fc1.", ".fc1."),
+        (".linear_fc2.", ".fc2."),
+    ]  # fmt: skip
+
+    def add(name, t):
+        rows.append((name, gguf.TYPE_F32, tuple(t.shape), t.contiguous().numpy().astype(np.float32).tobytes()))
+
+    for name, t in model.model.visual.state_dict().items():
+        name = older(renames)(name)
+        for old, new in inner:
+            name = name.replace(old, new)
+        if name == "v.patch_embd.weight":
+            add(name, t[:, :, 0])
+            add(name + ".1", t[:, :, 1])
+        else:
+            add(name, t)
+    deep = [i in v.deepstack_visual_indexes for i in range(v.depth)]
+    numbers = {
+        "image_size": 256, "patch_size": v.patch_size, "embedding_length": v.hidden_size, "block_count": v.depth,
+        "feed_forward_length": v.intermediate_size, "attention.head_count": v.num_heads,
+        "spatial_merge_size": v.spatial_merge_size,
+    }  # fmt: skip
+    metadata = [
+        ("general.architecture", gguf.STRING, gguf.string("clip")),
+        ("clip.projector_type", gguf.STRING, gguf.string("qwen3vl_merger")),
+        ("clip.use_gelu", BOOL, b"\1"),
+        ("clip.vision.attention.layer_norm_epsilon", gguf.F32, f32(1e-6)),
+        ("clip.vision.image_mean", gguf.ARRAY, gguf.array(gguf.F32, f32, [0.5] * 3)),
+        ("clip.vision.image_std", gguf.ARRAY, gguf.array(gguf.F32, f32, [0.5] * 3)),
+        ("clip.vision.is_deepstack_layers", gguf.ARRAY, gguf.array(BOOL, lambda b: bytes([b]), deep)),
+    ] + [(f"clip.vision.{key}", gguf.U32, u32(n)) for key, n in numbers.items()]
+    gguf.write_file(path, rows, pack(metadata))
 
 
 # ---- Llama 3.2 Vision ----
@@ -411,7 +464,12 @@ FAMILIES = {
     "mllama": (mllama_models, [{"template": "json"}, {"template": "jinja", "names": MLLAMA_NEW}]),
     "qwen3_vl": (
         qwen3_vl_models,
-        [{"template": "jinja"}, {"template": "json", "names": QWEN_OLD}, {"template": "tokenizer"}],
+        [
+            {"template": "jinja"},
+            {"template": "json", "names": QWEN_OLD},
+            {"template": "jinja"},
+            {"template": "tokenizer"},
+        ],
     ),
 }
 
@@ -431,6 +489,10 @@ def main():
                 model.config._attn_implementation = "eager"
                 randomize(model, seed)
                 save(folder, model, tokenizer, pictures, template, layouts[seed % len(layouts)])
+                if which == "gguf":
+                    pantry(build, "convert", str(folder), "-o", str(folder / "model.gguf"))
+                    write_projector(folder / "mmproj.gguf", model)
+                    folder = folder / "model.gguf"
                 for name in CASES:
                     worst = compare(build, work, images, folder, name, model, tokenizer, template, inputs)
                     print(f"{family} {which} {name}: NMSE {worst:.1e}", flush=True)

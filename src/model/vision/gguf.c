@@ -128,8 +128,9 @@ static void read_all(struct reader *r)
     v->sizing = smart ? PN_SIZING_SMART : PN_SIZING_FIXED;
     v->filter = smart ? PN_RESAMPLE_BICUBIC : PN_RESAMPLE_BILINEAR;
     v->width = v->height = image_size / v->patch * v->patch;
-    v->min_pixels = 56 * 56;
-    v->max_pixels = 28 * 28 * 1280;
+    bool large = v->family->positions == PN_POSITIONS_STRETCHED;
+    v->min_pixels = large ? 256 * 256 : 56 * 56;
+    v->max_pixels = large ? 2048 * 2048 : 28 * 28 * 1280;
     if (!r->status && v->n_embd % v->n_head)
         r->status = pn_fail(r->err, PANTRY_FORMAT, "the vision part has %d values for %d heads", v->n_embd, v->n_head);
     if (!r->status && (v->deviation[0] == 0 || v->deviation[1] == 0 || v->deviation[2] == 0))
