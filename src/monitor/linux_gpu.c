@@ -33,7 +33,7 @@ static void value_of(const char *text, const char *key, char *out, size_t size)
             snprintf(out, size, "%.*s", (int)strcspn(line + n + 1, "\n"), line + n + 1);
 }
 
-static void look_at(struct drm *d, const char *folder)
+static void look_at(struct drm *d, const char folder[PN_ENTRY])
 {
     char path[PN_PATH], text[1024], driver[24], id[24], hwmon[1][PN_ENTRY];
     struct card *c = &d->card[d->n];
@@ -45,7 +45,7 @@ static void look_at(struct drm *d, const char *folder)
     if (!amd && !intel)
         return;
     *c = (struct card){.amd = amd};
-    snprintf(c->folder, sizeof c->folder, "%s", folder);
+    memcpy(c->folder, folder, PN_ENTRY);
     pn_path(path, "sys/class/drm/%s/device/product_name", folder);
     pn_read_line(d->root, path, text, sizeof text);
     if (*text)

@@ -21,7 +21,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct pn_train_data rows = {0};
     struct pn_train_batch batch;
     struct pantry_error err;
-    if (!tokenizer && (pn_tokenizer_from_json(words, sizeof words - 1, NULL, &tokenizer, NULL) ||
+    if (!tokenizer && (pn_tokenizer_from_json(words, sizeof words - 1, NULL, NULL, &tokenizer, NULL) ||
                        pn_template_parse(turns, sizeof turns - 1, &template, NULL)))
         abort();
     if (size == 0)
