@@ -672,6 +672,9 @@ PANTRY_API pantry_status pantry_prompt_chat(pantry_model *model, const char *con
                                             char **text, size_t *len, struct pantry_error *error);
 /* The prompt's ids; a picture's are all the same. */
 PANTRY_API const int32_t *pantry_prompt_ids(const pantry_prompt *prompt, size_t *n);
+/* How many of the ids, the first ones, are pictures outside the text, which layers of their own attend to (Llama 3.2
+ * Vision). After them come the ids of the text, in which a picture has one token. 0 for other models. */
+PANTRY_API size_t pantry_prompt_lead(const pantry_prompt *prompt);
 /* The tokens of picture i, and its size in pixels (NULL: not wanted). 0: there is no such picture. */
 PANTRY_API int pantry_prompt_picture(const pantry_prompt *prompt, size_t i, int *width, int *height);
 PANTRY_API void pantry_prompt_free(pantry_prompt *prompt);
@@ -859,7 +862,8 @@ PANTRY_API pantry_status pantry_generate(pantry_session *session, const int32_t 
 PANTRY_API pantry_status pantry_logits(pantry_session *session, const int32_t *ids, size_t n, const int *slices,
                                        size_t n_slices, float *out, struct pantry_error *error);
 
-/* The same for a prompt with pictures. A slice that would cut a picture which is read whole ends elsewhere. */
+/* The same for a prompt with pictures. A slice that would cut a picture which is read whole ends elsewhere. The first
+ * pantry_prompt_lead ids have no logits: their values are 0. */
 PANTRY_API pantry_status pantry_prompt_logits(pantry_session *session, const pantry_prompt *prompt, const int *slices,
                                               size_t n_slices, float *out, struct pantry_error *error);
 

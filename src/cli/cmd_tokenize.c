@@ -73,7 +73,8 @@ static int encode_context(const char *name, const struct chosen *chosen)
     if (status == PN_EXIT_DONE) {
         size_t n;
         const int32_t *ids = pantry_prompt_ids(prompt, &n);
-        status = put_ids(chosen, ids, n);
+        size_t lead = pantry_prompt_lead(prompt);
+        status = put_ids(chosen, ids + lead, n - lead);
     }
     pantry_prompt_free(prompt);
     pantry_model_free(model);

@@ -263,7 +263,7 @@ static void begin(struct pn_eye *eye, struct pn_step_builder *step, const struct
         pn_step_give(step, i, (size_t)i);
 }
 
-/* The states that rows stand for: (patches, n_state). */
+/* The states that rows stand for: (patches, pn_vision_n_states). */
 static pantry_status read_patches(struct pn_eye *eye, const struct pn_vision_view *view,
                                   const struct pn_vision_order *order, struct pn_step_builder *step, int32_t *ids,
                                   float *states, struct pantry_error *err)
@@ -282,9 +282,9 @@ static pantry_status read_patches(struct pn_eye *eye, const struct pn_vision_vie
     for (int i = 0; !status && i < order->n; i++) {
         if (v->window)
             pn_step_block(step, i, order->first[i], order->last[i]);
-        if (v->family->positions == PN_POSITIONS_ROTATED)
+        if (pn_vision_rotates(v))
             pn_step_place(step, i, order->row[i], order->col[i], 0);
-        if (i >= v->skip)
+        if (pn_vision_is_output(v, order, i))
             pn_step_output(step, i);
     }
     if (!status)
@@ -320,7 +320,7 @@ static pantry_status encode_view(struct pn_eye *eye, const struct pn_vision_view
         return status;
     size_t n_rows = (size_t)pn_vision_view_rows(v, view), n = (size_t)order.n;
     int32_t *ids = calloc(n, sizeof *ids);
-    float *states = calloc(n * (size_t)pn_vision_n_state(v), sizeof *states);
+    float *states = calloc(n * (size_t)pn_vision_n_states(v), sizeof *states);
     float *merged = calloc(n_rows * (size_t)pn_vision_n_merged(v), sizeof *merged);
     if (!ids || !states || !merged)
         status = pn_no_memory(err, "a picture");

@@ -98,12 +98,13 @@ static bool fits(const struct pn_eye *eye, const struct pn_weights *weights)
 {
     struct pn_str arch;
     char key[128];
-    int64_t n_embd = pn_eye_row_size(eye);
+    int n_parts = 1 + pn_vision_n_deep_rows(pn_eye_vision(eye));
+    int64_t n_embd = pn_eye_row_size(eye) / n_parts;
     if (pn_meta_str(weights, "general.architecture", &arch, NULL) == PANTRY_OK && arch.len < 64) {
         snprintf(key, sizeof key, "%.*s.embedding_length", (int)arch.len, arch.data);
         pn_meta_i64(weights, key, &n_embd, NULL);
     }
-    return n_embd == pn_eye_row_size(eye);
+    return n_embd * n_parts == pn_eye_row_size(eye);
 }
 
 /* The part of the model that sees, if it has one. */
@@ -130,6 +131,8 @@ static pantry_status open_eye(struct pantry_model *m, struct pn_weights *weights
     }
     if (status && err)
         *err = why;
+    weights->n_given_deep = m->eye ? pn_vision_n_deep_rows(pn_eye_vision(m->eye)) : 0;
+    weights->given_apart = m->eye && pn_eye_vision(m->eye)->family->apart;
     weights->n_given = m->eye ? pn_eye_row_size(m->eye) : 0;
     return status;
 }

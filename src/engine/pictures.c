@@ -111,6 +111,80 @@ static void place_all(const struct pn_vision *v, struct prompt *own)
     p->shift = position - p->n;
 }
 
+/* ---- pictures outside the text ---- */
+
+/* The rows of parts that a picture fills, and all of its rows. */
+static int real_rows(const struct prompt *own, size_t i)
+{
+    const struct pn_vision *v = pn_eye_vision(own->eye);
+    int n = 0;
+    for (size_t k = 0; k < own->seen[i]->views.n; k++)
+        n += pn_vision_view_filled(v, &own->seen[i]->views.view[k]);
+    return n;
+}
+
+/* Puts the rows before the text: first those that tokens after the pictures see, then those of tiles that a picture
+ * leaves empty, which only the tokens before all pictures see (as in transformers). */
+static void put_lead(struct prompt *own)
+{
+    struct pn_pictures *p = &own->shown;
+    int at = 0;
+    for (int empty = 0; empty < 2; empty++)
+        for (size_t i = 0, base = 0; i < own->n_seen; base += (size_t)own->seen[i++]->n_rows)
+            for (int r = empty ? real_rows(own, i) : 0; r < (empty ? own->seen[i]->n_rows : real_rows(own, i)); r++) {
+                p->ids[at] = p->token;
+                p->keys[at] = key_of(own->seen[i], r);
+                p->row[at++] = (int32_t)base + r;
+            }
+}
+
+/* Which rows the tokens of the text see: those of the last picture, and of others directly before it. */
+static pantry_status match_apart(struct prompt *own, struct pantry_error *err)
+{
+    struct pn_pictures *p = &own->shown;
+    size_t picture = 0;
+    int first = 0, end = 0;
+    put_lead(own);
+    p->n_before = p->n;
+    for (int i = p->n_lead; i < p->n; i++) {
+        p->keys[i] = p->ids[i];
+        p->row[i] = -1;
+        if (p->ids[i] == p->token) {
+            if (picture == own->n_seen)
+                return pn_fail(err, PANTRY_INVALID, "the text has the token of pictures (%d) where no picture is",
+                               p->token);
+            p->n_before = p->n_before < i ? p->n_before : i;
+            first = i > p->n_lead && p->ids[i - 1] == p->token ? first : end;
+            end += real_rows(own, picture++);
+        }
+        p->first[i] = i < p->n_before ? 0 : first;
+        p->last[i] = i < p->n_before ? p->n_lead - 1 : end - 1;
+    }
+    p->n_rows = (size_t)p->n_lead;
+    p->shift = -p->n_lead;
+    return picture == own->n_seen
+               ? PANTRY_OK
+               : pn_fail(err, PANTRY_FORMAT, "the tokenizer does not know the token of pictures (found %zu of %zu)",
+                         picture, own->n_seen);
+}
+
+/* Room for the rows before the ids of the text. */
+static bool add_lead(struct prompt *own, struct pn_ids *ids)
+{
+    int n = 0;
+    for (size_t i = 0; i < own->n_seen; i++)
+        n += own->seen[i]->n_rows;
+    int32_t *all = calloc(ids->len + (size_t)n + 1, sizeof *all);
+    if (!all)
+        return false;
+    memcpy(all + n, ids->data, ids->len * sizeof *all);
+    free(ids->data);
+    ids->data = all;
+    ids->len += (size_t)n;
+    own->shown.n_lead = n;
+    return true;
+}
+
 /* ---- making ---- */
 
 /* Finds the tokens that rows stand for. */
@@ -163,6 +237,8 @@ static pantry_status fill(struct prompt *own, const struct pn_tokenizer *tokeniz
 {
     const struct pn_vision *v = pn_eye_vision(own->eye);
     struct pn_pictures *p = &own->shown;
+    if (v->family->apart && !add_lead(own, ids))
+        return pn_no_memory(err, "a prompt");
     size_t n = ids->len;
     p->n = (int)n;
     p->ids = ids->data;
@@ -176,7 +252,8 @@ static pantry_status fill(struct prompt *own, const struct pn_tokenizer *tokeniz
         return pn_no_memory(err, "a prompt");
     p->whole = v->family->both_ways;
     p->row_size = (size_t)pn_eye_row_size(own->eye);
-    pantry_status status = match_rows(own, token_of(v, tokenizer), err);
+    p->token = token_of(v, tokenizer);
+    pantry_status status = v->family->apart ? match_apart(own, err) : match_rows(own, p->token, err);
     if (!status && p->place)
         place_all(v, own);
     return status ? status : check_blocks(p, err);
@@ -237,7 +314,7 @@ pantry_status pn_pictures_check(const struct pn_pictures *p, const int32_t *ids,
     if (n != (size_t)p->n || memcmp(ids, p->ids, n * sizeof *ids) != 0)
         return pn_fail(err, PANTRY_INVALID, "the ids are not those of the prompt with pictures");
     for (size_t i = 0; i < n; i++)
-        if (p->row[i] < 0 && (ids[i] < 0 || ids[i] >= n_vocab))
+        if (p->row[i] < 0 && (ids[i] < 0 || ids[i] >= n_vocab) && !(p->n_lead && ids[i] == p->token))
             return pn_fail(err, PANTRY_INVALID, "token id %d is not in the vocabulary of %d", ids[i], n_vocab);
     return p->rows ? PANTRY_OK : pn_fail(err, PANTRY_INTERNAL, "the prompt's pictures are not encoded");
 }

@@ -81,6 +81,11 @@ const int32_t *pantry_prompt_ids(const pantry_prompt *p, size_t *n)
     return p->pictures ? p->pictures->ids : p->ids;
 }
 
+size_t pantry_prompt_lead(const pantry_prompt *p)
+{
+    return p->pictures ? (size_t)p->pictures->n_lead : 0;
+}
+
 int pantry_prompt_picture(const pantry_prompt *p, size_t i, int *width, int *height)
 {
     if (i >= p->n_pictures)

@@ -472,6 +472,8 @@ static enum pn_result result_of(const struct pn_sched *s)
 {
     enum { MOST_TOKENS = 128 };
     const struct pn_batch *b = &s->step.batch;
+    if (pn_step_is_lead(&s->step))
+        return PN_RESULT_SHOWN;
     bool greedy = b->n_tokens <= MOST_TOKENS;
     for (int i = 0; i < b->n_seqs && greedy; i++)
         greedy = pn_sampler_is_greedy(&s->in_step[i]->sampler) && !s->in_step[i]->logprobs.logits &&

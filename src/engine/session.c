@@ -216,6 +216,7 @@ struct logits_job {
     const struct pantry_session *session;
     int32_t *ids;
     int n;
+    size_t n_vocab;
     float *out;
     const struct pn_pictures *pictures; /* of the prompt; NULL: none */
 };
@@ -232,7 +233,9 @@ static pantry_status run_slice(void *user, struct pn_seq_memory *memory, struct 
     (void)memory;
     struct logits_job *job = user;
     int past = job->seq.n_past;
-    pantry_status status = pn_step_open_seq(&job->step, &job->seq, job->n, job->n, job->out, err);
+    int lead = job->pictures && past < job->pictures->n_lead ? job->n : 0; /* tokens without logits: never only some */
+    memset(job->out, 0, (size_t)lead * job->n_vocab * sizeof *job->out);
+    pantry_status status = pn_step_open_seq(&job->step, &job->seq, job->n, job->n - lead, job->out, err);
     if (!status && job->pictures)
         status = pn_pictures_show(job->pictures, &job->step, 0, past, job->n, err);
     return status ? status : pn_step_close_seq(&job->step, &job->seq, job->n, err);
@@ -252,6 +255,7 @@ static pantry_status logits(struct pantry_session *s, struct logits_job *job, si
 {
     size_t n_vocab = (size_t)s->model->runner->model->hp.n_vocab;
     float *out = job->out;
+    job->n_vocab = n_vocab;
     pantry_status status = pn_sched_call(s->sched, begin_logits, job, err);
     for (size_t at = 0, i = 0; at < n && !status; at += (size_t)job->n, i++) {
         job->n = i < n_slices ? slices[i] : s->n_batch ? s->n_batch : PN_DEFAULT_BATCH;

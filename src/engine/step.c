@@ -77,11 +77,21 @@ float *pn_step_rows(struct pn_step_builder *step, size_t n, size_t size)
     return step->rows + first;
 }
 
-void pn_step_give(struct pn_step_builder *step, int row, size_t given)
+void pn_step_attach(struct pn_step_builder *step, int row, size_t given)
 {
     step->given[row] = (int32_t)given;
-    step->ids[row] = 0; /* any: it need not be in the vocabulary */
     step->counts->has_given = 1;
+}
+
+void pn_step_give(struct pn_step_builder *step, int row, size_t given)
+{
+    pn_step_attach(step, row, given);
+    step->ids[row] = 0; /* any: it need not be in the vocabulary */
+}
+
+void pn_step_lead(struct pn_step_builder *step, int n)
+{
+    step->seqs[step->counts->n_seqs - 1].lead = n;
 }
 
 void pn_step_block(struct pn_step_builder *step, int row, int first, int last)
@@ -97,6 +107,14 @@ void pn_step_place(struct pn_step_builder *step, int row, int time, int height, 
     for (int s = 0; s < 3; s++)
         step->places[s * step->max_tokens + row] = place[s];
     step->counts->n_pos = 3;
+}
+
+bool pn_step_is_lead(const struct pn_step_builder *step)
+{
+    for (int i = 0; i < step->counts->n_seqs; i++)
+        if (step->seqs[i].past + step->seqs[i].n > step->seqs[i].lead)
+            return false;
+    return step->counts->n_seqs > 0;
 }
 
 void pn_step_settle(struct pn_step_builder *step)
@@ -154,7 +172,8 @@ pantry_status pn_step_open_seq(struct pn_step_builder *step, struct pn_seq *s, i
 pantry_status pn_step_close_seq(struct pn_step_builder *step, struct pn_seq *s, int n, struct pantry_error *err)
 {
     pn_step_settle(step);
-    pantry_status status = pn_runner_step(s->memory->runner, PN_RESULT_LOGITS, &step->batch, err);
+    enum pn_result result = pn_step_is_lead(step) ? PN_RESULT_SHOWN : PN_RESULT_LOGITS;
+    pantry_status status = pn_runner_step(s->memory->runner, result, &step->batch, err);
     if (!status)
         pn_seq_advance(s, n);
     return status;

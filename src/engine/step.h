@@ -32,10 +32,16 @@ void pn_step_set_second(struct pn_step_builder *step, int row);
 float *pn_step_rows(struct pn_step_builder *step, size_t n, size_t size);
 /* Row `given` of those stands for a token. */
 void pn_step_give(struct pn_step_builder *step, int row, size_t given);
+/* The same for a token of the text, which keeps its id: layers that attend to pictures read the row. */
+void pn_step_attach(struct pn_step_builder *step, int row, size_t given);
+/* The first positions of the sequence that was added last are pictures outside the text. */
+void pn_step_lead(struct pn_step_builder *step, int n);
 /* A token sees all positions from `first` to `last`, of which later ones are in the same step. */
 void pn_step_block(struct pn_step_builder *step, int row, int first, int last);
 /* The positions of a token in time, height and width. */
 void pn_step_place(struct pn_step_builder *step, int row, int time, int height, int width);
+/* Whether all tokens are pictures outside the text: PN_RESULT_SHOWN is all there is to compute. */
+bool pn_step_is_lead(const struct pn_step_builder *step);
 /* Completes the step's lists. After the last change, before it runs. */
 void pn_step_settle(struct pn_step_builder *step);
 /* Asks for the result of a token. Call it in order of rows. */

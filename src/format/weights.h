@@ -67,6 +67,8 @@ struct pn_weights {
     struct pn_str chat_template;                     /* empty when there is none */
     struct pn_hfdir *hf;                             /* of a Hugging Face or MLX directory, else NULL */
     int n_given;                /* values of rows that stand for tokens (pictures) in the graph; 0: there are none */
+    bool given_apart;           /* ... stand for no tokens: layers of their own attend to them; a flag follows each */
+    int n_given_deep;           /* ... of which as many follow for each of the first layers, which add them */
     const struct pn_arch *arch; /* the row of general.architecture as that directory needs it; NULL: as it is */
 };
 

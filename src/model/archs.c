@@ -21,6 +21,7 @@ static const struct pn_arch archs[] = {
      .rope = {.factors = true},
      .moe = {.gate_fixed = true, .renormalize = PN_YES}},
     {.name = "mistral3", .hf = "Mistral3ForConditionalGeneration", .like = "llama", .temperature = {.from_file = true}},
+    {.name = "mllama", .hf = "MllamaForConditionalGeneration", .like = "llama"},
     {.name = "llama4",
      .hf = "Llama4ForConditionalGeneration",
      EXPERTS,

@@ -98,6 +98,7 @@ static pn_array attend_to(struct pn_builder *b, int layer, pn_array q, pn_array 
     params.window = hp->layers[layer].local ? hp->window : 0;
     params.window_kind = b->arch->window.kind;
     params.causal = hp->causal;
+    params.shown = hp->layers[layer].cross;
     pn_array sinks = PN_NONE;
     if (pn_builder_has(b, layer, "attn_sinks", "weight"))
         sinks = pn_builder_vector(b, layer, "attn_sinks", "weight", 0, hp->layers[layer].n_head);
@@ -128,6 +129,11 @@ pn_array pn_builder_attend(struct pn_builder *b, int layer, pn_array q, pn_array
     if (q == PN_NONE || k == PN_NONE || v == PN_NONE)
         return PN_NONE;
     return write_and_attend(b, layer, q, k, v, pn_node(b->graph, v)->n2, scale);
+}
+
+pn_array pn_builder_attend_written(struct pn_builder *b, int layer, pn_array q, float scale)
+{
+    return q == PN_NONE ? PN_NONE : attend_to(b, layer, q, b->written[layer], scale);
 }
 
 pn_array pn_builder_attend_keys(struct pn_builder *b, int layer, pn_array q, pn_array k, int dim_v, float scale)

@@ -34,6 +34,7 @@ struct pn_builder {
     pn_array layer_input;  /* the residual stream before the layer, with the rows of the block's operand */
     pn_array stream;       /* the residual stream; the block's operand is its norm */
     pn_array layer_inputs; /* (tokens, n_layer, n): see perlayer.c; PN_NONE: none */
+    pn_array shown;        /* reads all that layers keep of pictures outside the text; PN_NONE: they keep nothing */
     size_t n_state;        /* floats of recurrent state so far, all layers */
     pn_array rope_global, rope_local; /* tables, made on first use */
     pn_array position_bias;           /* of the first layer */
@@ -67,6 +68,8 @@ pn_array pn_builder_adapt_each(struct pn_builder *b, int layer, const char *name
                                int n, pn_array y);
 /* x times the number in a tensor of one value; x if there is no such tensor. */
 pn_array pn_builder_scaled(struct pn_builder *b, int layer, const char *name, const char *suffix, pn_array x);
+/* x times tanh of the number in a tensor of one value; x if there is no such tensor. `name` is complete. */
+pn_array pn_builder_gated(struct pn_builder *b, int layer, const char *name, pn_array x);
 /* x times the weight, without scale and bias: (tokens, n) -> (tokens, n_out). n_out is checked unless it is 0. */
 pn_array pn_builder_product(struct pn_builder *b, int layer, const char *name, pn_array x, int n_out);
 /* x times the weight, with its scale and bias if the file has them: (tokens, n) -> (tokens, n_out). n_out is checked
@@ -114,6 +117,8 @@ pn_array pn_builder_conv(struct pn_builder *b, int layer, const char *name, pn_a
 pn_array pn_builder_gate(struct pn_builder *b, pn_array gate, pn_array up, float limit);
 /* attention.c: the layer's next cache, and attention over it: heads (tokens, n_head, dim_v). */
 pn_array pn_builder_attend(struct pn_builder *b, int layer, pn_array q, pn_array k, pn_array v, float scale);
+/* Attention over a layer's cache, which it wrote before. */
+pn_array pn_builder_attend_written(struct pn_builder *b, int layer, pn_array q, float scale);
 /* The same with the first dim_v numbers of each key as its value: the cache keeps them once. */
 pn_array pn_builder_attend_keys(struct pn_builder *b, int layer, pn_array q, pn_array k, int dim_v, float scale);
 
@@ -123,6 +128,10 @@ pn_array pn_model_states(struct pn_builder *b);
 pn_array pn_model_logits(struct pn_builder *b, pn_array states);
 /* ... -> (outputs, 1, 2): see pn_cross_entropy; targets: (outputs, 1, 1) */
 pn_array pn_model_loss(struct pn_builder *b, pn_array states, pn_array targets);
+
+/* cross.c: a whole layer that attends to pictures; nothing changes where there are none. `last`: only the requested
+ * rows go on. */
+pn_array pn_builder_cross(struct pn_builder *b, int layer, pn_array x, bool last);
 
 /* encoder.c: states (outputs, n_embd) -> embeddings (sequences, n), after the model's dense layers if any. */
 pn_array pn_model_embedding(struct pn_builder *b, pn_array states);

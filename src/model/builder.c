@@ -267,6 +267,19 @@ pn_array pn_builder_scaled(struct pn_builder *b, int layer, const char *name, co
     return pn_scale(b->graph, y, factor, 0);
 }
 
+pn_array pn_builder_gated(struct pn_builder *b, int layer, const char *name, pn_array x)
+{
+    char full[128];
+    float gate;
+    const struct pn_tensor_info *t = find(b, layer, name, NULL, full, sizeof full);
+    if (!t || x == PN_NONE)
+        return x;
+    if (t->n_dims != 1 || t->shape[0] != 1)
+        return pn_graph_fail(b->graph, PANTRY_FORMAT, "tensor %s must be one number", full);
+    pn_type_decode_row(t->type, t->data, &gate, 1);
+    return pn_scale(b->graph, x, tanhf(gate), 0);
+}
+
 /* Some weights have one more scale beside those of their storage type. */
 static pn_array scaled(struct pn_builder *b, int layer, const char *name, pn_array y)
 {

@@ -94,10 +94,18 @@ static bool has_mlp(const struct pn_builder *b, int layer)
     return !b->arch->recurrent.single_block && (!b->arch->block.optional || b->hp->layers[layer].n_ff > 0);
 }
 
+/* After the last layer only the requested rows are read, and in its second half; but pictures add to all rows. */
+static bool is_last(const struct pn_builder *b, int layer)
+{
+    return layer == b->hp->n_layer - 1 && layer >= b->weights->n_given_deep;
+}
+
 static pn_array layer_of(struct pn_builder *b, int layer, pn_array x)
 {
     enum pn_layer_order order = b->arch->order;
-    bool last = layer == b->hp->n_layer - 1;
+    bool last = is_last(b, layer);
+    if (b->hp->layers[layer].cross)
+        return pn_builder_cross(b, layer, x, last);
     if (b->arch->block.layer)
         return b->arch->block.layer(b, layer, x);
     if (order == PN_ORDER_SUM_NORM)
@@ -133,10 +141,11 @@ static pn_array embedding(struct pn_builder *b) /* (tokens, n_embd) */
         x = pn_scale(g, x, sqrtf((float)b->hp->n_embd), 0);
     if (b->hp->embedding_scale != 0)
         x = pn_scale(g, x, b->hp->embedding_scale, 0);
-    if (b->weights->n_given && b->weights->n_given != b->hp->n_embd)
-        return pn_graph_fail(g, PANTRY_FORMAT, "pictures become rows of %d values, but embedding_length is %d",
-                             b->weights->n_given, b->hp->n_embd);
-    if (b->weights->n_given) /* pictures, which are not scaled */
+    int n_given = b->weights->n_given / (1 + b->weights->n_given_deep);
+    if (n_given && n_given != b->hp->n_embd)
+        return pn_graph_fail(g, PANTRY_FORMAT, "pictures become rows of %d values, but embedding_length is %d", n_given,
+                             b->hp->n_embd);
+    if (b->weights->n_given && !b->weights->given_apart) /* pictures, which are not scaled */
         x = pn_given(g, x, 0, b->hp->n_embd, false);
     /* Nothing else tells such a model the position of a token. */
     bool needs_positions = b->arch->rope.where == PN_ROPE_NEVER && b->hp->alibi == 0 && !b->arch->recurrent.block &&
@@ -191,11 +200,15 @@ pn_array pn_model_states(struct pn_builder *b)
         snprintf(context, sizeof context, "layer %d", layer);
         b->graph->layer = layer;
         x = layer_of(b, layer, x);
+        if (layer < b->weights->n_given_deep) /* Meng et al., DeepStack, 2024 */
+            x = pn_given(b->graph, x, (layer + 1) * b->hp->n_embd, b->hp->n_embd, true);
         if (b->hp->loop_norm && (layer + 1) % b->hp->n_stored == 0 && layer + 1 < b->hp->n_layer)
             x = pn_builder_norm(b, -1, "output_norm", x);
     }
     snprintf(context, sizeof context, "output");
     b->graph->layer = b->hp->n_layer;
+    if (!is_last(b, b->hp->n_layer - 1))
+        x = pn_output_rows(b->graph, x);
     if (b->arch->block.narrow)
         x = b->arch->block.narrow(b, -1, x);
     if (b->arch->order != PN_ORDER_SUM_NORM) /* which ends in a norm */

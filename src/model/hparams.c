@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define CROSS_LAYERS "attention.cross_attention_layers"
+
 struct reader {
     const struct pn_weights *w;
     const char *arch;
@@ -197,6 +199,16 @@ static void share_kv(struct reader *r, const struct pn_arch *arch, struct pn_hpa
     }
 }
 
+/* Whether the list of layers that attend to pictures has layer i. */
+static bool is_cross(struct reader *r, int i)
+{
+    const struct pn_meta *m = pn_weights_meta(r->w, full_key(r, CROSS_LAYERS));
+    bool found = false;
+    for (size_t k = 0; m && m->type == PN_META_ARRAY && m->item != PN_META_STRING && k < m->n; k++)
+        found = found || pn_meta_item_i64(m, k) == i;
+    return found;
+}
+
 static void read_layer(struct reader *r, const struct pn_arch *arch, struct pn_hparams *hp, int i)
 {
     struct pn_layer_hparams *l = &hp->layers[i];
@@ -216,6 +228,7 @@ static void read_layer(struct reader *r, const struct pn_arch *arch, struct pn_h
         fail(r, PANTRY_FORMAT, "layer %d has %d query heads, which is not a multiple of its %d key/value heads", i,
              l->n_head, l->n_head_kv);
     l->local = hp->window > 0 && is_local(r, arch, i, n);
+    l->cross = is_cross(r, i);
     l->limit = layered_number(r, "swiglu_clamp_shexp", i, n);
     l->limit_experts = layered_number(r, "swiglu_clamp_exp", i, n);
     if (arch->block.mlp == pn_block_xielu_mlp) {
@@ -532,9 +545,13 @@ static void read_n_layer(struct reader *r, struct pn_hparams *hp)
     hp->loop_norm = hp->n_layer > hp->n_stored && !boolean(r, "skip_loop_final_norm", false);
 }
 
-/* The rows of the embedding; vocab_size and the list of tokens may differ or be missing. */
+/* The rows of the embedding; vocab_size and the list of tokens may differ or be missing. A model that attends to
+ * pictures has rows for their tokens, which it never answers with. */
 static int read_n_vocab(struct reader *r)
 {
+    const struct pn_tensor_info *answers = pn_weights_tensor(r->w, "output.weight");
+    if (answers && answers->n_dims == 2 && pn_weights_meta(r->w, full_key(r, CROSS_LAYERS)))
+        return answers->shape[0] > INT32_MAX ? 0 : (int)answers->shape[0];
     const struct pn_tensor_info *t = pn_weights_tensor(r->w, "token_embd.weight");
     if (!r->status && (!t || t->n_dims != 2 || t->shape[0] > INT32_MAX))
         fail(r, PANTRY_FORMAT, "tensor token_embd.weight is missing or not a matrix");

@@ -18,6 +18,7 @@ struct pn_layer_hparams {
     float sparsity;                     /* gates below mean + sparsity * standard deviation become 0; -inf: none */
     bool local;                         /* attends over a sliding window */
     bool recurrent;                     /* has the recurrent block instead of attention */
+    bool cross;                         /* attends to pictures, not to the text */
 };
 
 /* Ways to extend rotation to longer contexts. Linear: positions are divided by the factor (Chen et al., 2023). NTK:

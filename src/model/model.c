@@ -53,6 +53,7 @@ pantry_status pn_model_builder(struct pn_model *model, struct pn_builder *b, str
                              .layer_input = PN_NONE,
                              .stream = PN_NONE,
                              .layer_inputs = PN_NONE,
+                             .shown = PN_NONE,
                              .first_id = pn_weight_ids(n_tensors),
                              .rope_global = PN_NONE,
                              .rope_local = PN_NONE,
@@ -84,6 +85,7 @@ static pantry_status build_graph(struct pn_model *model, struct pantry_error *er
     model->results[PN_RESULT_IDS] = logits ? pn_argmax(&model->graph, model->results[PN_RESULT_LOGITS]) : PN_NONE;
     model->results[PN_RESULT_EMBEDDINGS] = pn_model_embedding(&builder, states);
     model->results[PN_RESULT_SCORES] = pn_model_scores(&builder, states);
+    model->results[PN_RESULT_SHOWN] = builder.shown == PN_NONE ? PN_NONE : pn_output_rows(&model->graph, builder.shown);
     model->graph.context = NULL;
     model->n_caches = builder.n_caches;
     model->n_state = builder.n_state;

@@ -11,6 +11,8 @@ enum pn_result {
     PN_RESULT_STATES,     /* (outputs, n_embd): after the last norm */
     PN_RESULT_EMBEDDINGS, /* (sequences, n): the mean of each sequence's outputs, after the model's dense layers */
     PN_RESULT_SCORES,     /* (sequences, labels) of a ranking head; PN_NONE without one */
+    PN_RESULT_SHOWN, /* (outputs, n): without meaning. Computing it writes the keys and values of pictures outside the
+                        text, and nothing else of the model; PN_NONE for models without such pictures */
     PN_N_RESULTS
 };
 

@@ -30,6 +30,8 @@ struct pn_batch_seq {
     /* Slots of the recurrent state before the new tokens (zero when past is 0) and after them. They may be the same; if
      * not, the first does not change. */
     int32_t state_in, state_out;
+    int32_t
+        lead; /* its first positions that only layers with pn_attention_params.shown see: pictures outside the text */
 };
 
 /* A step's counts and lists may be in one block of memory, each list at a fixed offset, so that a device copies them in

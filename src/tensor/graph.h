@@ -69,6 +69,7 @@ struct pn_attention_params {
     int window;        /* w > 0: see pn_window_kind; 0: none */
     enum pn_window_kind window_kind;
     bool causal;
+    bool shown; /* a token sees the positions from batch.first to batch.last, and no others */
 };
 
 /* How experts and their weights follow from a router's logits. */

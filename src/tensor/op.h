@@ -201,7 +201,11 @@ static inline int64_t pn_attention_last(const struct pn_attention_params *p, int
 static inline int64_t pn_attention_first_of(const struct pn_attention_params *p, const struct pn_batch *b,
                                             const struct pn_batch_seq *seq, int64_t i)
 {
-    int64_t first = pn_attention_first(p, seq->past + i);
+    int64_t first = pn_attention_first(p, seq->past + i), lead = seq->lead < seq->past + i ? seq->lead : seq->past + i;
+    if (p->shown)
+        return b->first ? b->first[seq->start + i] : seq->past + i;
+    if (lead > 0)
+        return first > lead ? first : lead;
     if (!b->first || p->window <= 0 || (p->window_kind != PN_WINDOW_LISTED && !p->causal))
         return first;
     int64_t block = b->first[seq->start + i];
@@ -211,7 +215,9 @@ static inline int64_t pn_attention_first_of(const struct pn_attention_params *p,
 static inline int64_t pn_attention_last_of(const struct pn_attention_params *p, const struct pn_batch *b,
                                            const struct pn_batch_seq *seq, int64_t i)
 {
-    return b->last && (p->causal || (p->window > 0 && p->window_kind == PN_WINDOW_LISTED))
+    if (p->shown)
+        return b->last ? b->last[seq->start + i] : seq->past + i;
+    return b->last && seq->lead == 0 && (p->causal || (p->window > 0 && p->window_kind == PN_WINDOW_LISTED))
                ? b->last[seq->start + i]
                : pn_attention_last(p, seq->past + i, (int64_t)seq->past + seq->n);
 }

@@ -15,6 +15,7 @@
 
 const struct f_arch f_archs[] = {
     {"llama", "LlamaForCausalLM", .divided = true, .ffn_scales = true, MIXTRAL},
+    {"mllama", "MllamaForConditionalGeneration", .divided = true, .ffn_scales = true, MIXTRAL}, /* without pictures */
     {"mistral3", "Mistral3ForConditionalGeneration", .divided = true, .temperature = true, .ffn_scales = true, MIXTRAL},
     {"mistral4", "Mistral4ForCausalLM", F_LATENT, .temperature = true, .yarn_unit = 0.1, .ffn = F_MOE,
      .gate = F_SOFTMAX, .renormalized = 2},

@@ -10,60 +10,11 @@
 #include "base/base64.h"
 #include "image/resample.h"
 
+#include "small_pictures.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* ---- files ---- */
-
-/* 3 x 2 pixels: 90 y + 40 x + 20 c. */
-static const struct {
-    const char *name, *hex;
-} files[] = {
-    {"PNG",
-     "89504e470d0a1a0a0000000d49484452000000030000000208020000001216f14d0000001349444154789c636410d1800096a8a828080b00"
-     "1cc0033056f74c360000000049454e44ae426082"},
-    {"BMP",
-     "424d4e0000000000000036000000280000000300000002000000010018000000000018000000c40e0000c40e00000000000000000000826e"
-     "5aaa9682d2beaa000000281400503c28786450000000"},
-    {"GIF",
-     "47494638376103000200820000aabed28296aa5a6e82506478283c500014280000000000002c0000000003000200000809000b1018202000"
-     "8080003b"},
-    {"WEBP",
-     "5249464636000000574542505650384c290000002f024000002f20244843ddec08c48229ee8e64574099ffb8891a22a869db800d75fee5d4"
-     "88fec7f40200"},
-};
-
-/* 16 x 8 grey pixels of 77, to be turned: orientation 6. */
-static const char jpeg[] =
-    "ffd8ffe000104a46494600010100000100010000ffe100224578696600004d4d002a00000008000101120003000000010006000000000000"
-    "ffdb0043000302020302020303030304030304050805050404050a070706080c0a0c0c0b0a0b0b0d0e12100d0e110e0b0b10161011131415"
-    "15150c0f171816141812141514ffdb00430103040405040509050509140d0b0d141414141414141414141414141414141414141414141414"
-    "1414141414141414141414141414141414141414141414141414ffc00011080008001003012200021101031101ffc4001f00000105010101"
-    "01010100000000000000000102030405060708090a0bffc400b5100002010303020403050504040000017d01020300041105122131410613"
-    "516107227114328191a1082342b1c11552d1f02433627282090a161718191a25262728292a3435363738393a434445464748494a53545556"
-    "5758595a636465666768696a737475767778797a838485868788898a92939495969798999aa2a3a4a5a6a7a8a9aab2b3b4b5b6b7b8b9bac2"
-    "c3c4c5c6c7c8c9cad2d3d4d5d6d7d8d9dae1e2e3e4e5e6e7e8e9eaf1f2f3f4f5f6f7f8f9faffc4001f010003010101010101010101000000"
-    "0000000102030405060708090a0bffc400b51100020102040403040705040400010277000102031104052131061241510761711322328108"
-    "144291a1b1c109233352f0156272d10a162434e125f11718191a262728292a35363738393a434445464748494a535455565758595a636465"
-    "666768696a737475767778797a82838485868788898a92939495969798999aa2a3a4a5a6a7a8a9aab2b3b4b5b6b7b8b9bac2c3c4c5c6c7c8"
-    "c9cad2d3d4d5d6d7d8d9dae2e3e4e5e6e7e8e9eaf2f3f4f5f6f7f8f9faffda000c03010002110311003f00f9de8a28a00fffd9";
-
-struct bytes {
-    unsigned char *data;
-    size_t len;
-};
-
-static struct bytes from_hex(const char *hex)
-{
-    struct bytes b = {malloc(strlen(hex) / 2 + 1), strlen(hex) / 2};
-    for (size_t i = 0; i < b.len; i++) {
-        unsigned value;
-        assert_int_equal(sscanf(hex + 2 * i, "%2x", &value), 1);
-        b.data[i] = (unsigned char)value;
-    }
-    return b;
-}
 
 /* Decodes a copy of exactly that length, so that sanitizers see reads beyond it. */
 static pantry_status decode(const unsigned char *data, size_t len, struct pn_image *out, struct pantry_error *err)
@@ -144,24 +95,6 @@ static void test_checksum(void **state)
     b.data[b.len - 20] ^= 1; /* in the pixels' checksum */
     refuse(b.data, b.len, PANTRY_FORMAT, "image/png: the picture is damaged");
     free(b.data);
-}
-
-static void put_be32(unsigned char *p, uint32_t v)
-{
-    for (int i = 0; i < 4; i++)
-        p[i] = (unsigned char)(v >> (24 - 8 * i));
-}
-
-/* CRC-32 of PNG's chunks, bit by bit. */
-static uint32_t crc(const unsigned char *p, size_t n)
-{
-    uint32_t c = 0xffffffff;
-    for (size_t i = 0; i < n; i++) {
-        c ^= p[i];
-        for (int k = 0; k < 8; k++)
-            c = c & 1 ? 0xedb88320 ^ (c >> 1) : c >> 1;
-    }
-    return ~c;
 }
 
 /* Sizes that no decoder should believe: an error before memory is taken. */

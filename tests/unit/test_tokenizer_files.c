@@ -332,8 +332,8 @@ static void directories(void **state)
     assert_non_null(strstr(err.text, dir));
     write_file(dir, "tokenizer.json", llama_json);
     write_file(dir, "tokenizer_config.json",
-               "{\"model_max_length\":1000000000000000019884624838656,\"bos_token\":{\"content\":\"<s>\"},"
-               "\"eos_token\":\"ab\","
+               "{\"model_max_length\":1000000000000000019884624838656,\"bos_token\":{\"content\":\"<s>\"},\"eos_"
+               "token\":\"ab\","
                "\"chat_template\":[{\"name\":\"default\",\"template\":\"{{x}}\"}]}");
     write_file(dir, "generation_config.json", "{\"eos_token_id\":[2,5,-1,1000000]}");
     if (pn_tokenizer_from_hf(dir, NULL, &t, &template, &err))

@@ -1,11 +1,12 @@
-/* Pictures in tiles and lines: how many of which size, and what they become in the text. The numbers of `rows` are
- * transformers' 4.57; tests/diff/vision_tiles.py compares whole models. */
+/* Pictures in tiles and lines: how many of which size, and what they become in the text; tables and merged states. The
+ * numbers of `rows` are transformers' 4.57; tests/diff/vision_tiles.py compares whole models. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "format/names.h"
 #include "model/vision/vision.h"
 
 #include <string.h>
@@ -208,11 +209,94 @@ static void test_limits(void **state)
     pn_image_free(&image);
 }
 
+/* Tables have rows of exactly n values, except those whose rows have parts; both end where their bytes end. */
+static void test_tables(void **state)
+{
+    (void)state;
+    const float numbers[12] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
+    struct pn_tensor_info table = {
+        .name = "t", .type = PN_TYPE_F32, .n_dims = 2, .shape = {3, 4, 1, 1}, .data = numbers, .bytes = sizeof numbers};
+    struct pn_weights w = {.path = "made up", .tensors = &table, .n_tensors = 1};
+    struct pn_vision v = encoder("mllama", NULL);
+    float row[4];
+    w.tensor_index = pn_name_index_new(&w.arena, 1);
+    assert_non_null(w.tensor_index);
+    w.tensor_index->entries[0] = (struct pn_name_entry){"t", 0};
+    assert_null(pn_name_index_sort(w.tensor_index));
+    v.weights = &w;
+    assert_true(pn_vision_decode(&v, "t", 2, 4, row));
+    assert_float_equal(row[3], 11, 0);
+    assert_true(pn_vision_decode_part(&v, "t", 5, 2, row));
+    assert_float_equal(row[0], 10, 0);
+    assert_false(pn_vision_decode(&v, "t", 1, 2, row));
+    assert_false(pn_vision_decode(&v, "t", 3, 4, row));
+    assert_false(pn_vision_decode(&v, "t", -1, 4, row));
+    assert_false(pn_vision_decode_part(&v, "t", 6, 2, row));
+    assert_false(pn_vision_decode_part(&v, "t", -1, 2, row));
+    assert_false(pn_vision_decode_part(&v, "t", 0, 3, row));
+    assert_false(pn_vision_decode(&v, "other", 0, 4, row));
+    pn_arena_free(&w.arena);
+}
+
+/* States of 2 x 2 patches with 2 values in each of 2 layers, as one row. */
+static void merge(const char *type, const char *name, int n_taps, int n_deep, float merged[16])
+{
+    struct pn_vision v = encoder(type, name);
+    struct pn_vision_view view = {.rows = 2, .cols = 2};
+    struct pn_vision_order order;
+    float states[16];
+    v.n_embd = 2;
+    v.group = 2;
+    v.n_taps = n_taps;
+    v.n_deep = n_deep;
+    for (int i = 0; i < 16; i++) /* patch, layer, value */
+        states[i] = (float)(100 * (i / 4) + 10 * (i / 2 % 2) + i % 2);
+    assert_int_equal(pn_vision_n_states(&v), 4);
+    assert_int_equal(pn_vision_order_new(&v, &view, &order, NULL), PANTRY_OK);
+    for (int i = 0; i < order.n; i++)
+        assert_true(pn_vision_is_output(&v, &order, i));
+    assert_int_equal(pn_vision_merge(&v, &view, &order, states, merged, NULL), PANTRY_OK);
+    pn_vision_order_free(&order);
+}
+
+static void test_merging(void **state)
+{
+    (void)state;
+    const float joined[16] = {0, 1, 100, 101, 200, 201, 300, 301, 10, 11, 110, 111, 210, 211, 310, 311};
+    const float woven[16] = {0, 100, 200, 300, 1, 101, 201, 301, 10, 110, 210, 310, 11, 111, 211, 311};
+    const float mean[4] = {150, 151, 160, 161};
+    float merged[16] = {0};
+    merge("qwen3_vl", NULL, 0, 1, merged);
+    assert_memory_equal(merged, joined, sizeof joined);
+    merge("llava", NULL, 2, 0, merged);
+    assert_memory_equal(merged, joined, sizeof joined);
+    merge("mistral3", "pixtral", 2, 0, merged);
+    assert_memory_equal(merged, woven, sizeof woven);
+    merge("gemma3", NULL, 2, 0, merged);
+    assert_memory_equal(merged, mean, sizeof mean);
+}
+
+/* Which tokens of an encoder count: not a class token that is left out, and never padding. */
+static void test_outputs(void **state)
+{
+    (void)state;
+    int rows_of[] = {-1, 0, -2, 1}, tile[] = {0, 0, 0, 1};
+    struct pn_vision_order order = {.n = 4, .row = rows_of, .tile = tile};
+    struct pn_vision v = {.skip = 1};
+    assert_false(pn_vision_is_output(&v, &order, 0));
+    v.skip = 0;
+    assert_true(pn_vision_is_output(&v, &order, 0));
+    assert_true(pn_vision_is_output(&v, &order, 1));
+    assert_false(pn_vision_is_output(&v, &order, 2));
+    assert_true(pn_vision_is_output(&v, &order, 3));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sizes),  cmocka_unit_test(test_lines),  cmocka_unit_test(test_texts),
-        cmocka_unit_test(test_pixels), cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_sizes),   cmocka_unit_test(test_lines),   cmocka_unit_test(test_texts),
+        cmocka_unit_test(test_pixels),  cmocka_unit_test(test_limits),  cmocka_unit_test(test_tables),
+        cmocka_unit_test(test_merging), cmocka_unit_test(test_outputs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,19 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What transformers takes where the configuration of a part leaves sizes out, as LLaVA's published ones do. */
+/* Completes the configuration of a part that leaves sizes out, as LLaVA's published ones do. */
 static void complete_part(json_t *part)
 {
-    static const char sizes[] = "{s:i,s:i,s:i,s:i,s:i,s:i,s:i}";
     const char *type = json_string_value(json_object_get(part, "model_type"));
-    bool mistral = type && strcmp(type, "mistral") == 0;
-    if (json_object_get(part, "hidden_size") || (!mistral && (!type || strcmp(type, "llama") != 0)))
-        return;
-    json_t *usual =
-        json_pack(sizes, "hidden_size", 4096, "intermediate_size", mistral ? 14336 : 11008, "num_hidden_layers", 32,
-                  "num_attention_heads", 32, "num_key_value_heads", mistral ? 8 : 32, "max_position_embeddings",
-                  mistral ? 131072 : 2048, "vocab_size", 32000);
-    json_object_update_missing(part, usual);
+    const char *sizes = type && !json_object_get(part, "hidden_size") ? pn_hf_usual_sizes(type) : NULL;
+    json_t *usual = sizes ? json_loads(sizes, 0, NULL) : NULL;
+    if (usual)
+        json_object_update_missing(part, usual);
     json_decref(usual);
 }
 

@@ -91,6 +91,8 @@ struct pn_hf_row {
 const struct pn_hf_row *pn_hf_row(const char *model_type);
 /* The first row for an architecture; NULL: none. */
 const struct pn_hf_row *pn_hf_row_of(const char *arch);
+/* Sizes that transformers takes where the configuration of a text part leaves them out: a JSON object; NULL: none. */
+const char *pn_hf_usual_sizes(const char *model_type);
 /* The rules for a name, one after another in a table, all with the same `from`; NULL: none. */
 const struct pn_hf_name *pn_hf_rules(const struct pn_hf_row *row, const char *from);
 /* The names that most directories share; ends with a row of NULL. */

@@ -57,6 +57,17 @@ void pn_hf_more_llama4(struct pn_hf *hf)
 }
 
 /* The parameters of Apertus' activation function are tensors of one number. */
+/* The layers that attend to pictures. */
+void pn_hf_more_mllama(struct pn_hf *hf)
+{
+    const json_t *list = pn_hf_get(hf, "cross_attention_layers");
+    int64_t layers[PN_MAX_LAYERS];
+    size_t n = json_array_size(list) < PN_MAX_LAYERS ? json_array_size(list) : PN_MAX_LAYERS;
+    for (size_t i = 0; i < n; i++)
+        layers[i] = json_integer_value(json_array_get(list, i));
+    pn_hf_put_ints(hf, "attention.cross_attention_layers", layers, n);
+}
+
 void pn_hf_more_xielu(struct pn_hf *hf)
 {
     static const char *const names[] = {"alpha_p", "alpha_n", "beta"};

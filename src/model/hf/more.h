@@ -6,6 +6,7 @@ struct pn_hf;
 
 void pn_hf_more_latent(struct pn_hf *hf);
 void pn_hf_more_llama4(struct pn_hf *hf);
+void pn_hf_more_mllama(struct pn_hf *hf);
 void pn_hf_more_xielu(struct pn_hf *hf);
 void pn_hf_more_delta(struct pn_hf *hf);
 void pn_hf_more_gemma3n(struct pn_hf *hf);

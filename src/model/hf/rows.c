@@ -77,6 +77,12 @@ static const struct pn_hf_row rows[] = {
     {"llama mistral mixtral ministral internlm3 aquila yi solar granite_llama devstral helium_llama", "llama",
      .flags = PN_HF_HALVES | PN_HF_WINDOW, .defaults = "{'rms_norm_eps': 1e-6}",
      .written = "{'hidden_act': 'silu', 'attention_bias': false, 'mlp_bias': false}"},
+    {"mllama mllama_text_model", "mllama", .flags = PN_HF_HALVES, .more = pn_hf_more_mllama,
+     .names = NAMES(TO("*.cross_attn.q_proj", "attn_q"), TO("*.cross_attn.k_proj", "attn_k"),
+                    TO("*.cross_attn.v_proj", "attn_v"), TO("*.cross_attn.o_proj", "attn_output"),
+                    TO("*.cross_attn.q_norm", "attn_q_norm"), TO("*.cross_attn.k_norm", "attn_k_norm"),
+                    TO("*.cross_attn_attn_gate", "cross_attn_gate.weight"),
+                    TO("*.cross_attn_mlp_gate", "cross_mlp_gate.weight"))},
     {"ministral3", "mistral3", .flags = PN_HF_HALVES | PN_HF_WINDOW},
     {"mistral4", "mistral4", .more = pn_hf_more_latent, .flags = PN_HF_SOFTMAX},
     {"llama4_text llama4", "llama4", .flags = PN_HF_SIGMOID, .more = pn_hf_more_llama4,
@@ -302,5 +308,24 @@ const struct pn_hf_row *pn_hf_row_of(const char *arch)
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (strcmp(rows[i].arch, arch) == 0)
             return &rows[i];
+    return NULL;
+}
+
+#define SIZES(feed_forward, n_head_kv, n_context)                                                                      \
+    "{\"hidden_size\": 4096, \"intermediate_size\": " feed_forward ", \"num_hidden_layers\": 32, "                     \
+    "\"num_attention_heads\": 32, \"num_key_value_heads\": " n_head_kv ", \"max_position_embeddings\": " n_context     \
+    ", \"vocab_size\": 32000}"
+
+const char *pn_hf_usual_sizes(const char *type)
+{
+    static const struct {
+        const char *type, *sizes;
+    } usual[] = {
+        {"llama", SIZES("11008", "32", "2048")},
+        {"mistral", SIZES("14336", "8", "131072")},
+    };
+    for (size_t i = 0; i < sizeof usual / sizeof *usual; i++)
+        if (strcmp(usual[i].type, type) == 0)
+            return usual[i].sizes;
     return NULL;
 }

@@ -477,9 +477,12 @@ static bool is_ignored(const struct pn_hf *hf, const struct place *p)
     const json_t *n = pn_hf_get(hf, "num_hidden_layers n_layer n_layers num_layers");
     if (p->layer >= 0 && json_is_integer(n) && p->layer >= json_integer_value(n))
         return true;
-    for (size_t i = 0; pn_hf_ignored[i]; i++)
-        if (without(p->key, pn_hf_ignored[i]))
+    for (size_t i = 0; pn_hf_ignored[i]; i++) {
+        size_t len = strlen(p->key); /* the part itself may have a weight: "part.weight" */
+        if (without(p->key, pn_hf_ignored[i]) ||
+            (strncmp(p->key, pn_hf_ignored[i], len) == 0 && strcmp(pn_hf_ignored[i] + len, ".") == 0))
             return true;
+    }
     return false;
 }
 

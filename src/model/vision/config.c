@@ -126,6 +126,7 @@ static void read_windows(struct reader *r)
         return;
     }
     v->window = pixels >= unit && pixels <= 1 << 20 ? (int)(pixels / unit) * v->group : 0;
+    v->window = v->n_tiles ? 1 : v->window; /* with tiles each token says what it sees */
     for (size_t i = 0; i < json_array_size(list); i++) {
         int64_t layer = json_integer_value(json_array_get(list, i));
         if (layer >= 0 && layer < v->n_layer)
@@ -145,29 +146,78 @@ static int group_of(struct reader *r, int image_size)
     return (int)number(r, r->hf.config, "spatial_merge_size", 1, 1, 16);
 }
 
+/* Layers whose states count too. */
+static void read_deep(struct reader *r)
+{
+    struct pn_vision *v = r->v;
+    const char *key = v->n_tiles                                       ? "intermediate_layers_indices"
+                      : v->family->positions == PN_POSITIONS_STRETCHED ? "deepstack_visual_indexes"
+                                                                       : "";
+    const json_t *list = json_object_get(r->hf.config, key);
+    size_t n = json_array_size(list);
+    int *deep = pn_arena_array(&v->arena, 2 * n + 1, sizeof *deep);
+    if (!deep) {
+        pn_hf_fail(&r->hf, PANTRY_NO_MEMORY, "out of memory for the vision part");
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        int64_t layer = json_integer_value(json_array_get(list, i));
+        if (layer < (i ? deep[i - 1] + 1 : 0) || layer >= v->n_layer) {
+            pn_hf_fail(&r->hf, PANTRY_FORMAT, "%s are not ascending layers of %d", key, v->n_layer);
+            return;
+        }
+        deep[i] = (int)layer;
+        deep[n + i] = (int)i;
+    }
+    v->n_deep = (int)n;
+    v->deep = deep;
+    v->deep_name = deep + n;
+}
+
+/* Tiles of views, and the layers that follow a norm. */
+static void read_tiles(struct reader *r)
+{
+    struct pn_vision *v = r->v;
+    if (v->family->positions != PN_POSITIONS_TILED)
+        return;
+    v->n_tiles = config(r, "max_num_tiles", 1, 64);
+    v->pre_eps = v->post_eps = 1e-5f; /* whatever the file says */
+    v->n_local = v->n_layer;
+    v->n_layer += config(r, "num_global_layers", 1, PN_MAX_LAYERS - v->n_layer > 1 ? PN_MAX_LAYERS - v->n_layer : 1);
+    int n = v->n_side * v->n_side + 1;
+    v->n_padding = (8 - n % 8) % 8;
+    if ((int64_t)v->n_tiles * (n + v->n_padding) > PN_VISION_MAX_PATCHES)
+        pn_hf_fail(&r->hf, PANTRY_LIMIT, "the vision part has %d tiles of %d patches (allowed in all: %d)", v->n_tiles,
+                   n, PN_VISION_MAX_PATCHES);
+}
+
 static void read_config(struct reader *r)
 {
     struct pn_vision *v = r->v;
-    bool table = v->family->positions == PN_POSITIONS_LEARNED;
+    bool table = v->family->positions == PN_POSITIONS_LEARNED || v->family->positions == PN_POSITIONS_TILED;
     int image_size = table ? config(r, "image_size", 1, 1 << 16) : 0;
     v->patch = config(r, "patch_size", 1, 256);
-    v->n_embd = config(r, table || v->family->norm == PN_NORM_RMS ? "hidden_size" : "embed_dim", 1, 1 << 16);
-    v->n_head = config(r, "num_attention_heads num_heads", 1, PN_MAX_HEADS);
+    v->n_embd = config(r, json_object_get(r->hf.config, "embed_dim") ? "embed_dim" : "hidden_size", 1, 1 << 16);
+    v->n_head = config(r, "num_attention_heads num_heads attention_heads", 1, PN_MAX_HEADS);
     v->n_layer = used_layers(r, config(r, "num_hidden_layers depth", 1, PN_MAX_LAYERS));
     v->frames = (int)number(r, r->hf.config, "temporal_patch_size", 1, 1, 16);
     v->group = group_of(r, image_size);
     v->n_side = image_size / v->patch;
-    v->eps = (float)pn_hf_float(&r->hf, "layer_norm_eps rms_norm_eps", 1e-6);
+    if (v->family->positions == PN_POSITIONS_STRETCHED)
+        v->n_side = (int)sqrt((double)config(r, "num_position_embeddings", 1, 1 << 24));
+    v->eps = (float)pn_hf_float(&r->hf, "layer_norm_eps rms_norm_eps norm_eps", 1e-6);
     v->norm = v->family->norm;
     v->post_norm = v->family->post_norm;
-    v->post_eps = v->eps;
+    v->pre_eps = v->post_eps = v->eps;
     v->theta = 10000;
     v->act = act_of(r, json_string_value(json_object_get(r->hf.config, "hidden_act")));
     const char *project = json_string_value(json_object_get(r->all, "projector_hidden_act"));
     v->project_act = project ? act_of(r, project) : PN_ACT_FN_GELU;
     if (v->n_embd % v->n_head)
         pn_hf_fail(&r->hf, PANTRY_FORMAT, "the vision part has %d values for %d heads", v->n_embd, v->n_head);
+    read_tiles(r);
     read_windows(r);
+    read_deep(r);
 }
 
 /* ---- preparing pictures ---- */
@@ -224,7 +274,8 @@ static void read_preprocessor(struct reader *r)
     struct pn_vision *v = r->v;
     const json_t *p = r->preprocessor;
     read_size(r, p);
-    v->filter = (enum pn_resample)number(r, p, "resample", PN_RESAMPLE_BICUBIC, 0, PN_N_RESAMPLE - 1);
+    v->filter = (enum pn_resample)number(r, p, "resample", v->n_tiles ? PN_RESAMPLE_BILINEAR : PN_RESAMPLE_BICUBIC, 0,
+                                         PN_N_RESAMPLE - 1);
     const json_t *scale = json_object_get(p, "rescale_factor");
     v->rescale = !pn_vision_truth(p, "do_rescale", true) ? 1
                  : json_is_number(scale)                 ? json_number_value(scale)
@@ -236,6 +287,9 @@ static void read_preprocessor(struct reader *r)
         pn_hf_fail(&r->hf, PANTRY_FORMAT, "image_std has a zero");
     bool free = v->sizing == PN_SIZING_SMART || v->sizing == PN_SIZING_NATIVE || r->v->late;
     int side = v->crop_width ? v->crop_width : v->width, high = v->crop_height ? v->crop_height : v->height;
+    if (v->n_tiles && number(r, p, "max_image_tiles", 4, 1, 64) != v->n_tiles)
+        pn_hf_fail(&r->hf, PANTRY_FORMAT, "pictures become another number of tiles than the encoder has (%d)",
+                   v->n_tiles);
     if (!free && (side != v->n_side * v->patch || high != side))
         pn_hf_fail(&r->hf, PANTRY_FORMAT, "pictures become %d x %d pixels, but the encoder sees %d x %d", side, high,
                    v->n_side * v->patch, v->n_side * v->patch);
@@ -369,13 +423,24 @@ static void index_tensors(struct reader *r)
     w->tensor_index = index;
 }
 
+/* Global layers are numbered after the others. */
+static void number_global(const struct pn_vision *v, char *name, size_t size)
+{
+    char rest[128];
+    int layer;
+    if (sscanf(name, "v.gblk.%d.%127s", &layer, rest) == 2)
+        snprintf(name, size, "v.blk.%d.%s", v->n_local + layer, rest);
+}
+
 static void read_tensors(struct reader *r, const struct pn_hfdir *dir)
 {
     char name[160];
     for (size_t i = 0; i < dir->tensors.len && !r->hf.status; i++) {
         const struct pn_st_tensor *t = &dir->tensors.data[i];
-        if (!pn_hf_is_companion(&r->hf, t) && pn_vision_name(t->name, name, sizeof name))
-            add_tensor(r, t, name);
+        if (pn_hf_is_companion(&r->hf, t) || !pn_vision_name(t->name, name, sizeof name))
+            continue;
+        number_global(r->v, name, sizeof name);
+        add_tensor(r, t, name);
     }
     if (r->hf.status)
         return;
@@ -411,7 +476,7 @@ static void read_all(struct reader *r, const struct pn_weights *text)
     if (!r->hf.status)
         read_tensors(r, text->hf);
     v->has_class = v->weights->tensor_index && pn_weights_tensor(v->weights, "v.class_embd");
-    v->skip = v->family->feature_layer ? !takes_all(r) : v->has_class;
+    v->skip = v->family->feature_layer ? !takes_all(r) : v->has_class && !v->n_tiles;
     struct pn_vision_files files = {v, &r->hf, r->all, r->preprocessor, r->processor, r->tokenizer};
     if (!r->hf.status && v->family->more)
         v->family->more(&files);

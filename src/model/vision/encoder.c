@@ -36,7 +36,7 @@ static pn_array heads(struct pn_builder *b, const struct pn_vision *v, int layer
     if (which < 2 && pn_builder_has(b, layer, norms[which], "weight")) /* of all heads together: InternVL */
         x = pn_rms_norm(b->graph, x, pn_builder_weight(b, layer, norms[which]), 1e-6f);
     x = pn_reshape(b->graph, x, v->n_head, dim);
-    if (v->family->positions != PN_POSITIONS_ROTATED || which == 2)
+    if (!pn_vision_rotates(v) || which == 2)
         return x;
     return pn_rope(b->graph, x, b->rope_global, v->neighbours ? PN_ROPE_PAIRS : PN_ROPE_HALVES);
 }
@@ -46,7 +46,8 @@ static pn_array attention(struct pn_builder *b, const struct pn_vision *v, int l
     pn_array q = heads(b, v, layer, 0, x), k = heads(b, v, layer, 1, x), values = heads(b, v, layer, 2, x);
     float scale = 1 / sqrtf((float)v->n_embd / (float)v->n_head);
     pn_array y = pn_builder_attend(b, layer, q, k, values, scale); /* (tokens, n_head, dim) */
-    return pn_builder_project(b, layer, "attn_out", y, v->n_embd);
+    y = pn_builder_project(b, layer, "attn_out", y, v->n_embd);
+    return pn_builder_gated(b, layer, "gate_attn", y);
 }
 
 /* Gated where the file has a gate. Some files name the first product ffn_down, by its place in the file. */
@@ -59,7 +60,17 @@ static pn_array mlp(struct pn_builder *b, const struct pn_vision *v, int layer, 
         y = pn_mul(b->graph, pn_act(b->graph, pn_builder_project(b, layer, "ffn_gate", x, 0), v->act), y);
     else
         y = pn_act(b->graph, y, v->act);
-    return pn_builder_project(b, layer, down, y, v->n_embd);
+    y = pn_builder_project(b, layer, down, y, v->n_embd);
+    return pn_builder_gated(b, layer, "gate_ffn", y);
+}
+
+/* Norms outside of layers: of the family's kind, also where layers have another. */
+static pn_array outer_norm(struct pn_builder *b, const struct pn_vision *v, const char *name, float eps, pn_array x)
+{
+    pn_array weight = pn_builder_weight(b, -1, name);
+    if (v->family->norm == PN_NORM_RMS)
+        return pn_rms_norm(b->graph, x, weight, eps);
+    return pn_layer_norm(b->graph, x, weight, pn_builder_optional(b, -1, name, "bias"), eps);
 }
 
 /* Patches as embeddings: a product with their pixels, and what is added to each. */
@@ -73,9 +84,13 @@ static pn_array embedding(struct pn_builder *b, const struct pn_vision *v) /* (t
     x = pn_builder_project(b, -1, "v.patch_embd", x, v->n_embd);
     if (second != PN_NONE)
         x = pn_add(b->graph, x, second);
-    if (v->family->positions == PN_POSITIONS_LEARNED)
+    if (pn_vision_has_table(v))
         x = pn_add(b->graph, x, pn_given(b->graph, PN_NONE, n_pixels, v->n_embd, false));
-    return pn_builder_has(b, -1, "v.pre_ln", "weight") ? pn_builder_norm(b, -1, "v.pre_ln", x) : x;
+    if (pn_builder_has(b, -1, "v.pre_ln", "weight"))
+        x = outer_norm(b, v, "v.pre_ln", v->pre_eps, x);
+    if (v->n_tiles) /* padding is 0 */
+        x = pn_mul_heads(b->graph, x, pn_given(b->graph, PN_NONE, n_pixels + 2 * v->n_embd, 1, false));
+    return x;
 }
 
 /* What a block adds to the stream, scaled where the file has scales. */
@@ -86,34 +101,32 @@ static pn_array scaled(struct pn_builder *b, int layer, const char *name, pn_arr
                : y;
 }
 
-static pn_array post_norm(struct pn_builder *b, const struct pn_vision *v, pn_array x)
-{
-    const char *name = v->family->merge == PN_MERGE_WEAVE ? "mm.input_norm" : "v.post_ln"; /* whose part it is */
-    pn_array weight = pn_builder_weight(b, -1, name);
-    if (v->family->norm == PN_NORM_RMS)
-        return pn_rms_norm(b->graph, x, weight, v->post_eps);
-    return pn_layer_norm(b->graph, x, weight, pn_builder_optional(b, -1, name, "bias"), v->post_eps);
-}
-
 /* The states that count, side by side: after[i] are those of i layers. */
 static pn_array tapped(struct pn_builder *b, const struct pn_vision *v, const pn_array *after)
 {
     pn_array all = after[v->n_taps ? v->taps[0] : v->n_layer];
     for (int i = 1; i < v->n_taps; i++)
         all = pn_concat(b->graph, all, after[v->taps[i]]);
+    if (v->post_norm) /* in the projector, where that merges first */
+        all = outer_norm(b, v, v->family->merge == PN_MERGE_WEAVE ? "mm.input_norm" : "v.post_ln", v->post_eps, all);
+    for (int i = 0; i < v->n_deep; i++)
+        all = pn_concat(b->graph, all, after[v->deep[i] + 1]);
     return all;
 }
 
-static pn_array states(struct pn_builder *b, const struct pn_vision *v) /* (outputs, n_state) */
+static pn_array states(struct pn_builder *b, const struct pn_vision *v) /* (outputs, pn_vision_n_states) */
 {
     char context[48];
     b->graph->context = context;
     b->graph->layer = -1;
     snprintf(context, sizeof context, "the vision encoder");
-    if (v->family->positions == PN_POSITIONS_ROTATED)
+    if (pn_vision_rotates(v))
         b->rope_global = rotation(b, v);
     pn_array x = embedding(b, v), after[PN_MAX_LAYERS + 1] = {x};
     for (int layer = 0; layer < v->n_layer; layer++) {
+        if (v->n_local && layer == v->n_local)
+            x = pn_given(b->graph, outer_norm(b, v, "v.post_ln", v->post_eps, x),
+                         3 * v->frames * v->patch * v->patch + v->n_embd, v->n_embd, true);
         snprintf(context, sizeof context, "layer %d of the vision encoder", layer);
         b->graph->layer = layer;
         pn_array y = attention(b, v, layer, pn_builder_norm(b, layer, "ln1", x));
@@ -124,8 +137,6 @@ static pn_array states(struct pn_builder *b, const struct pn_vision *v) /* (outp
     }
     b->graph->layer = v->n_layer;
     x = tapped(b, v, after);
-    if (v->post_norm)
-        x = post_norm(b, v, x);
     x = pn_output_rows(b->graph, x);
     b->graph->context = NULL;
     return x;

@@ -51,7 +51,7 @@ static void put_picture(const struct pn_vision *v, const struct pn_vision_views 
         return;
     }
     pn_buf_puts(out, before ? before : "");
-    pn_vision_write_rows(v, pn_vision_picture_rows(v, picture), out);
+    pn_vision_write_rows(v, f->apart ? 1 : pn_vision_picture_rows(v, picture), out);
     pn_buf_puts(out, after ? after : "");
 }
 

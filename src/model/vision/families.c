@@ -116,6 +116,29 @@ static const struct pn_vision_family families[] = {
      .post_norm = true,
      .sections = true,
      .project = pn_vision_project_mlp},
+    {.types = "mllama",
+     .token = "<|image|>",
+     .defaults =
+         "{'image_size': 448, 'patch_size': 14, 'hidden_size': 1280, 'attention_heads': 16, 'hidden_act': 'gelu', "
+         "'num_hidden_layers': 32, 'num_global_layers': 8, 'norm_eps': 1e-5, 'max_num_tiles': 4, "
+         "'intermediate_layers_indices': [3, 7, 15, 23, 30]}",
+     .sizing = PN_SIZING_CANVAS,
+     .positions = PN_POSITIONS_TILED,
+     .norm = PN_NORM_LAYER,
+     .apart = true,
+     .project = pn_vision_project_one},
+    {.types = "qwen3_vl qwen3_vl_moe",
+     .projector = "qwen3vl_merger",
+     .token = "<|image_pad|>",
+     .defaults = "{'patch_size': 16, 'num_heads': 16, 'depth': 27, 'spatial_merge_size': 2, 'temporal_patch_size': 2, "
+                 "'hidden_act': 'gelu_pytorch_tanh', 'hidden_size': 1152, 'num_position_embeddings': 2304, "
+                 "'deepstack_visual_indexes': [8, 16, 24]}",
+     .sizing = PN_SIZING_SMART,
+     .positions = PN_POSITIONS_STRETCHED,
+     .norm = PN_NORM_LAYER,
+     .post_norm = true,
+     .sections = true,
+     .project = pn_vision_project_deep},
 };
 
 const struct pn_vision_family *pn_vision_family_at(size_t i)

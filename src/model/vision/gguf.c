@@ -112,6 +112,39 @@ static void read_qwen(struct reader *r, int image_size)
     v->max_pixels = 28 * 28 * 1280;
 }
 
+/* Layers whose states become rows too: their projectors are named after them. */
+static void read_deep(struct reader *r)
+{
+    struct pn_vision *v = r->v;
+    const struct pn_meta *m = pn_weights_meta(v->weights, "clip.vision.is_deepstack_layers");
+    int *deep = pn_arena_array(&v->arena, (size_t)v->n_layer, sizeof *deep);
+    if (!deep && !r->status)
+        r->status = pn_no_memory(r->err, "the vision part of a model");
+    if (!deep || !m || m->type != PN_META_ARRAY || m->item == PN_META_STRING)
+        return;
+    for (size_t i = 0; i < m->n && i < (size_t)v->n_layer; i++)
+        if (pn_meta_item_i64(m, i))
+            deep[v->n_deep++] = (int)i;
+    v->deep = v->deep_name = deep;
+}
+
+/* The side of the table of positions, in patches. */
+static int side_of_table(const struct reader *r)
+{
+    const struct pn_tensor_info *t = pn_weights_tensor(r->v->weights, "v.position_embd.weight");
+    return t && t->n_dims == 2 && t->shape[0] >= 1 && t->shape[0] <= 1 << 24 ? (int)sqrt((double)t->shape[0]) : 1;
+}
+
+static void read_qwen3(struct reader *r, int image_size)
+{
+    struct pn_vision *v = r->v;
+    read_qwen(r, image_size);
+    v->n_side = side_of_table(r);
+    v->min_pixels = 256 * 256;
+    v->max_pixels = 2048 * 2048;
+    read_deep(r);
+}
+
 /* LLaVA's states are those before the last layer. Older files leave that layer out, and with it the norm after it. */
 static void read_llava(struct reader *r, int image_size)
 {
@@ -167,8 +200,9 @@ static const struct {
     const char *projector;
     void (*read)(struct reader *r, int image_size);
 } kinds[] = {
-    {"gemma3", read_gemma},      {"qwen2.5vl_merger", read_qwen}, {"qwen2vl_merger", read_qwen}, {"mlp", read_llava},
-    {"idefics3", read_idefics3}, {"pixtral", read_pixtral},       {"internvl", read_internvl},
+    {"gemma3", read_gemma},      {"qwen2.5vl_merger", read_qwen}, {"qwen2vl_merger", read_qwen},
+    {"mlp", read_llava},         {"idefics3", read_idefics3},     {"pixtral", read_pixtral},
+    {"internvl", read_internvl}, {"qwen3vl_merger", read_qwen3},
 };
 
 static void read_kind(struct reader *r, int image_size)
@@ -193,7 +227,7 @@ static void read_all(struct reader *r)
     v->n_side = image_size / v->patch;
     v->norm = v->family->norm;
     v->post_norm = v->family->post_norm;
-    v->post_eps = v->eps;
+    v->pre_eps = v->post_eps = v->eps;
     v->theta = 10000;
     v->act = act_of(r);
     v->project_act = PN_ACT_FN_GELU;

@@ -106,7 +106,7 @@ void pn_vision_more_pixtral(const struct pn_vision_files *f)
 {
     struct pn_vision *v = f->v;
     const json_t *own = f->hf->config, *decoder = json_object_get(f->config, "text_config");
-    v->eps = 1e-5f; /* whatever the file says */
+    v->eps = v->pre_eps = 1e-5f; /* whatever the file says */
     v->skip = 0;
     v->theta = (float)real(own, "rope_theta", 10000);
     v->theta = (float)real(json_object_get(own, "rope_parameters"), "rope_theta", (double)v->theta);

@@ -18,6 +18,16 @@ static const struct {
     {"image_newline", "image_newline"},
 };
 
+#define TILED_LAYER(from, to)                                                                                          \
+    {from ".layers.*.input_layernorm", to ".*.ln1"}, {from ".layers.*.post_attention_layernorm", to ".*.ln2"},         \
+        {from ".layers.*.self_attn.q_proj", to ".*.attn_q"}, {from ".layers.*.self_attn.k_proj", to ".*.attn_k"},      \
+        {from ".layers.*.self_attn.v_proj", to ".*.attn_v"}, {from ".layers.*.self_attn.o_proj", to ".*.attn_out"},    \
+        {from ".layers.*.mlp.fc1", to ".*.ffn_up"}, {from ".layers.*.mlp.fc2", to ".*.ffn_down"},                      \
+        {from ".layers.*.gate_attn", to ".*.gate_attn"},                                                               \
+    {                                                                                                                  \
+        from ".layers.*.gate_ffn", to ".*.gate_ffn"                                                                    \
+    }
+
 /* "*" is a layer. Parts that have a weight and a bias are named once. */
 static const struct {
     const char *from, *to;
@@ -35,6 +45,19 @@ static const struct {
     {"encoder.layers.*.self_attn.out_proj", "v.blk.*.attn_out"},
     {"encoder.layers.*.mlp.fc1", "v.blk.*.ffn_up"},
     {"encoder.layers.*.mlp.fc2", "v.blk.*.ffn_down"},
+    {"class_embedding", "v.class_embd"},
+    {"patch_embedding", "v.patch_embd"},
+    {"gated_positional_embedding.embedding", "v.position_embd.weight"},
+    {"gated_positional_embedding.gate", "v.position_gate"},
+    {"gated_positional_embedding.tile_embedding", "v.tile_position_embd"},
+    {"pre_tile_positional_embedding.embedding", "v.pre_tile_embd"},
+    {"pre_tile_positional_embedding.gate", "v.pre_tile_gate"},
+    {"post_tile_positional_embedding.embedding", "v.post_tile_embd"},
+    {"post_tile_positional_embedding.gate", "v.post_tile_gate"},
+    {"layernorm_pre", "v.pre_ln"},
+    {"layernorm_post", "v.post_ln"},
+    TILED_LAYER("transformer", "v.blk"),
+    TILED_LAYER("global_transformer", "v.gblk"),
     {"patch_embed.proj", "v.patch_embd"},
     {"blocks.*.norm1", "v.blk.*.ln1"},
     {"blocks.*.norm2", "v.blk.*.ln2"},
@@ -45,6 +68,15 @@ static const struct {
     {"blocks.*.mlp.gate_proj", "v.blk.*.ffn_gate"},
     {"blocks.*.mlp.up_proj", "v.blk.*.ffn_up"},
     {"blocks.*.mlp.down_proj", "v.blk.*.ffn_down"},
+    {"pos_embed", "v.position_embd"},
+    {"blocks.*.mlp.linear_fc1", "v.blk.*.ffn_up"},
+    {"blocks.*.mlp.linear_fc2", "v.blk.*.ffn_down"},
+    {"merger.norm", "v.post_ln"},
+    {"merger.linear_fc1", "mm.0"},
+    {"merger.linear_fc2", "mm.2"},
+    {"deepstack_merger_list.*.norm", "v.deepstack.*.norm"},
+    {"deepstack_merger_list.*.linear_fc1", "v.deepstack.*.fc1"},
+    {"deepstack_merger_list.*.linear_fc2", "v.deepstack.*.fc2"},
     {"merger.ln_q", "v.post_ln"},
     {"merger.mlp.0", "mm.0"},
     {"merger.mlp.2", "mm.2"},
@@ -88,6 +120,7 @@ static const struct {
     {"projector.linear_2", "mm.2"},
     {"projector.mm_input_projection_weight", "mm.input_projection.weight"},
     {"projector.mm_soft_emb_norm", "mm.soft_emb_norm"},
+    {"projector", "mm.0"},
 };
 
 /* The text after `beginning`; NULL: `name` begins otherwise. */

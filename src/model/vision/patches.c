@@ -36,6 +36,8 @@ static int lesser(int a, int b)
 pantry_status pn_vision_order_new(const struct pn_vision *v, const struct pn_vision_view *view,
                                   struct pn_vision_order *o, struct pantry_error *err)
 {
+    if (v->n_tiles)
+        return pn_vision_tiles_order(v, view, o, err);
     size_t most = (size_t)view->rows * (size_t)view->cols + 1;
     int side = v->window ? v->window : view->rows > view->cols ? view->rows : view->cols;
     *o = (struct pn_vision_order){.row = calloc(most, 4 * sizeof *o->row)};
@@ -55,11 +57,6 @@ pantry_status pn_vision_order_new(const struct pn_vision *v, const struct pn_vis
 
 /* ---- values ---- */
 
-static bool has_table(const struct pn_vision *v)
-{
-    return v->family->positions == PN_POSITIONS_LEARNED;
-}
-
 static int n_pixels(const struct pn_vision *v)
 {
     return 3 * v->frames * v->patch * v->patch;
@@ -67,17 +64,20 @@ static int n_pixels(const struct pn_vision *v)
 
 int pn_vision_n_given(const struct pn_vision *v)
 {
-    return n_pixels(v) + (has_table(v) ? v->n_embd : 0);
+    if (v->n_tiles)
+        return n_pixels(v) + 2 * v->n_embd + 1;
+    return n_pixels(v) + (pn_vision_has_table(v) ? v->n_embd : 0);
 }
 
-int pn_vision_n_state(const struct pn_vision *v)
+int pn_vision_n_states(const struct pn_vision *v)
 {
-    return (v->n_taps ? v->n_taps : 1) * v->n_embd;
+    return v->n_embd * ((v->n_taps ? v->n_taps : 1) + v->n_deep);
 }
 
 int pn_vision_n_merged(const struct pn_vision *v)
 {
-    return v->family->merge == PN_MERGE_MEAN ? pn_vision_n_state(v) : v->group * v->group * pn_vision_n_state(v);
+    int n = pn_vision_n_states(v);
+    return v->family->merge == PN_MERGE_MEAN ? n : v->group * v->group * n;
 }
 
 void pn_vision_levels(const struct pn_vision *v, int channel, float levels[256])
@@ -86,9 +86,8 @@ void pn_vision_levels(const struct pn_vision *v, int channel, float levels[256])
         levels[i] = ((float)(i * v->rescale) - v->mean[channel]) / v->deviation[channel];
 }
 
-/* The pixels of a patch: (3, frames, patch, patch), each frame the same. */
-static void fill_pixels(const struct pn_vision *v, const struct pn_vision_view *view, int row, int col,
-                        float levels[3][256], float *to)
+void pn_vision_fill_pixels(const struct pn_vision *v, const struct pn_vision_view *view, int row, int col,
+                           float levels[3][256], float *to)
 {
     size_t side = (size_t)v->patch, stride = (size_t)view->image.width * 3;
     const unsigned char *from = view->image.rgb + (size_t)row * side * stride + (size_t)col * side * 3;
@@ -99,17 +98,22 @@ static void fill_pixels(const struct pn_vision *v, const struct pn_vision_view *
                     *to++ = levels[c][from[y * stride + 3 * x + (size_t)c]];
 }
 
-/* Number i of a tensor of the encoder, as float32; false: it is not there or has another length. */
-static bool decode(const struct pn_vision *v, const char *name, int64_t row, int n, float *out)
+bool pn_vision_decode_part(const struct pn_vision *v, const char *name, int64_t row, int n, float *out)
 {
     const struct pn_tensor_info *t = pn_weights_tensor(v->weights, name);
-    int64_t rows = t && t->n_dims > 1 ? t->shape[t->n_dims - 2] : 1;
-    if (!t || t->n_dims > 2 || t->shape[t->n_dims - 1] != n || t->places || pn_type_info(t->type)->block != 1 ||
-        row < 0 || row >= rows)
+    if (!t || t->shape[t->n_dims - 1] % n || t->places || pn_type_info(t->type)->block != 1)
         return false;
-    pn_type_decode_row(t->type, (const char *)t->data + (size_t)row * pn_type_row_bytes(t->type, (size_t)n), out,
-                       (size_t)n);
+    size_t bytes = pn_type_row_bytes(t->type, (size_t)n);
+    if (row < 0 || (size_t)row >= t->bytes / bytes)
+        return false;
+    pn_type_decode_row(t->type, (const char *)t->data + (size_t)row * bytes, out, (size_t)n);
     return true;
+}
+
+bool pn_vision_decode(const struct pn_vision *v, const char *name, int64_t row, int n, float *out)
+{
+    const struct pn_tensor_info *t = pn_weights_tensor(v->weights, name);
+    return t && t->n_dims <= 2 && t->shape[t->n_dims - 1] == n && pn_vision_decode_part(v, name, row, n, out);
 }
 
 /* The index of patch i of n in a side of the table of positions. Where it is rounded down (Idefics 3),
@@ -129,23 +133,64 @@ static bool fill_position(const struct pn_vision *v, const struct pn_vision_view
     int64_t at = row < 0 ? 0
                          : (int64_t)place_of(v, row, view->rows) * v->n_side + place_of(v, col, view->cols) +
                                (v->has_class ? 1 : 0);
-    if (!decode(v, "v.position_embd.weight", at, v->n_embd, to))
+    if (!pn_vision_decode(v, "v.position_embd.weight", at, v->n_embd, to))
         return false;
     if (row >= 0)
         return true;
-    if (!decode(v, "v.class_embd", 0, v->n_embd, room))
+    if (!pn_vision_decode(v, "v.class_embd", 0, v->n_embd, room))
         return false;
     for (int i = 0; i < v->n_embd; i++)
         to[i] += room[i];
-    if (decode(v, "v.patch_embd.bias", 0, v->n_embd, room))
+    if (pn_vision_decode(v, "v.patch_embd.bias", 0, v->n_embd, room))
         for (int i = 0; i < v->n_embd; i++)
             to[i] -= room[i];
     return true;
 }
 
+/* A place of a view in the table that is stretched over it: two neighbours, and the weight of the second. */
+struct between {
+    int first, second;
+    float weight;
+};
+
+static struct between stretch(int at, int n, int n_side)
+{
+    float x = n > 1 ? (float)at * ((float)(n_side - 1) / (float)(n - 1)) : 0;
+    int first = (int)x;
+    first = first < n_side ? first : n_side - 1;
+    return (struct between){first, first + 1 < n_side ? first + 1 : first, x - (float)first};
+}
+
+/* Four places of the table, weighted by distance. */
+static bool fill_stretched(const struct pn_vision *v, const struct pn_vision_view *view, int row, int col, float *to,
+                           float *room)
+{
+    struct between y = stretch(row, view->rows, v->n_side), x = stretch(col, view->cols, v->n_side);
+    const int rows[2] = {y.first, y.second}, cols[2] = {x.first, x.second};
+    memset(to, 0, (size_t)v->n_embd * sizeof *to);
+    for (int i = 0; i < 4; i++) {
+        float weight = (i / 2 ? y.weight : 1 - y.weight) * (i % 2 ? x.weight : 1 - x.weight);
+        if (!pn_vision_decode(v, "v.position_embd.weight", (int64_t)rows[i / 2] * v->n_side + cols[i % 2], v->n_embd,
+                              room))
+            return false;
+        for (int k = 0; k < v->n_embd; k++)
+            to[k] += weight * room[k];
+    }
+    return true;
+}
+
+static bool fill_table(const struct pn_vision *v, const struct pn_vision_view *view, int row, int col, float *to,
+                       float *room)
+{
+    return v->family->positions == PN_POSITIONS_STRETCHED ? fill_stretched(v, view, row, col, to, room)
+                                                          : fill_position(v, view, row, col, to, room);
+}
+
 pantry_status pn_vision_fill(const struct pn_vision *v, const struct pn_vision_view *view,
                              const struct pn_vision_order *order, float *rows, struct pantry_error *err)
 {
+    if (v->n_tiles)
+        return pn_vision_tiles_fill(v, view, order, rows, err);
     float levels[3][256];
     float *room = malloc((size_t)v->n_embd * sizeof *room);
     bool ok = true;
@@ -158,8 +203,8 @@ pantry_status pn_vision_fill(const struct pn_vision *v, const struct pn_vision_v
         if (order->row[i] < 0)
             memset(to, 0, (size_t)n_pixels(v) * sizeof *to);
         else
-            fill_pixels(v, view, order->row[i], order->col[i], levels, to);
-        ok = !has_table(v) || fill_position(v, view, order->row[i], order->col[i], to + n_pixels(v), room);
+            pn_vision_fill_pixels(v, view, order->row[i], order->col[i], levels, to);
+        ok = !pn_vision_has_table(v) || fill_table(v, view, order->row[i], order->col[i], to + n_pixels(v), room);
     }
     free(room);
     return ok ? PANTRY_OK
@@ -171,7 +216,7 @@ pantry_status pn_vision_fill(const struct pn_vision *v, const struct pn_vision_v
 
 pantry_status pn_vision_new_line(const struct pn_vision *v, float *row, struct pantry_error *err)
 {
-    return decode(v, "model.image_newline", 0, v->n_out, row)
+    return pn_vision_decode(v, "model.image_newline", 0, v->n_out, row)
                ? PANTRY_OK
                : pn_fail(err, PANTRY_FORMAT, "%s: image_newline is missing or has not %d values", v->weights->path,
                          v->n_out);
@@ -182,22 +227,23 @@ pantry_status pn_vision_new_line(const struct pn_vision *v, float *row, struct p
 /* One merged row from the states at `token` (group * group). */
 static void merge_row(const struct pn_vision *v, const float *states, const int *token, int n, float *out)
 {
-    size_t width = (size_t)pn_vision_n_state(v);
+    size_t width = (size_t)v->n_embd, all = (size_t)pn_vision_n_states(v);
     if (v->family->merge == PN_MERGE_WEAVE) {
-        for (size_t j = 0; j < width; j++)
+        for (size_t j = 0; j < all; j++)
             for (int i = 0; i < n; i++)
-                *out++ = states[(size_t)token[i] * width + j];
+                *out++ = states[(size_t)token[i] * all + j];
         return;
     }
-    if (v->family->merge == PN_MERGE_JOIN) {
-        for (int i = 0; i < n; i++)
-            memcpy(out + (size_t)i * width, states + (size_t)token[i] * width, width * sizeof *out);
+    if (v->family->merge == PN_MERGE_JOIN) { /* layer by layer */
+        for (size_t part = 0; part < all / width; part++)
+            for (int i = 0; i < n; i++, out += width)
+                memcpy(out, states + (size_t)token[i] * all + part * width, width * sizeof *out);
         return;
     }
-    for (size_t j = 0; j < width; j++) {
+    for (size_t j = 0; j < all; j++) {
         double sum = 0;
         for (int i = 0; i < n; i++)
-            sum += (double)states[(size_t)token[i] * width + j];
+            sum += (double)states[(size_t)token[i] * all + j];
         out[j] = (float)(sum / n);
     }
 }
@@ -206,6 +252,10 @@ pantry_status pn_vision_merge(const struct pn_vision *v, const struct pn_vision_
                               const struct pn_vision_order *order, const float *states, float *merged,
                               struct pantry_error *err)
 {
+    if (v->n_tiles) {
+        pn_vision_tiles_merge(v, view, states, merged);
+        return PANTRY_OK;
+    }
     int g = v->group, cols = view->cols / g, rows = view->rows / g, skip = v->skip;
     size_t width = (size_t)pn_vision_n_merged(v), n_patches = (size_t)view->rows * (size_t)view->cols;
     if (g == 1 && !v->window) { /* nothing to merge, and the class token may be among them */

@@ -4,8 +4,6 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { MAX_PATCHES = 1 << 15 }; /* of a view: the longest step */
-
 void pn_vision_views_free(struct pn_vision_views *views)
 {
     for (size_t i = 0; i < views->n; i++)
@@ -26,7 +24,11 @@ int pn_vision_views_rows(const struct pn_vision *v, const struct pn_vision_views
 pantry_status pn_vision_add_view(const struct pn_vision *v, struct pn_vision_views *out, struct pn_image *image,
                                  struct pantry_error *err)
 {
-    struct pn_vision_view view = {*image, image->height / v->patch, image->width / v->patch};
+    struct pn_vision_view view = {*image, image->height / v->patch, image->width / v->patch, 0, 0};
+    if (v->n_tiles) {
+        view.tile_rows = image->height / v->height;
+        view.tile_cols = image->width / v->width;
+    }
     struct pn_vision_view *all = realloc(out->view, (out->n + 1) * sizeof *all);
     if (!all) {
         pn_image_free(image);
@@ -37,9 +39,9 @@ pantry_status pn_vision_add_view(const struct pn_vision *v, struct pn_vision_vie
     if (view.rows % v->group || view.cols % v->group || view.rows < 1 || view.cols < 1)
         return pn_fail(err, PANTRY_FORMAT, "a picture of %d x %d patches cannot be divided into groups of %d x %d",
                        view.cols, view.rows, v->group, v->group);
-    if ((int64_t)view.rows * view.cols > MAX_PATCHES)
+    if ((int64_t)view.rows * view.cols > PN_VISION_MAX_PATCHES)
         return pn_fail(err, PANTRY_LIMIT, "the picture has too many patches (found %d x %d, allowed %d)", view.cols,
-                       view.rows, MAX_PATCHES);
+                       view.rows, PN_VISION_MAX_PATCHES);
     return PANTRY_OK;
 }
 
@@ -87,9 +89,9 @@ static pantry_status smart_size(const struct pn_vision *v, const struct pn_image
         new_w = ceil(w * grow / unit) * unit;
         new_h = ceil(h * grow / unit) * unit;
     }
-    if (new_w < unit || new_h < unit || new_w * new_h / (v->patch * v->patch) > (double)MAX_PATCHES)
+    if (new_w < unit || new_h < unit || new_w * new_h / (v->patch * v->patch) > (double)PN_VISION_MAX_PATCHES)
         return pn_fail(err, PANTRY_LIMIT, "the picture has too many patches (found %.0f, allowed %d)",
-                       new_w * new_h / (v->patch * v->patch), MAX_PATCHES);
+                       new_w * new_h / (v->patch * v->patch), PN_VISION_MAX_PATCHES);
     *width = (int)new_w;
     *height = (int)new_h;
     return PANTRY_OK;
@@ -112,6 +114,8 @@ pantry_status pn_vision_resize(const struct pn_vision *v, const struct pn_image 
                                struct pantry_error *err)
 {
     int width = v->width, height = v->height;
+    if (v->sizing == PN_SIZING_CANVAS)
+        return pn_vision_canvas(v, image, out, err);
     if (v->sizing == PN_SIZING_SHORTEST)
         return shortest(v, image, out, err);
     if (v->sizing == PN_SIZING_NATIVE)

@@ -3,6 +3,8 @@
 
 #include "tensor/weight.h"
 
+#include <stdio.h>
+
 static bool has(struct pn_builder *b, const char *name)
 {
     return pn_builder_has(b, -1, name, "weight");
@@ -18,11 +20,11 @@ pn_array pn_vision_project_mlp(struct pn_builder *b, const struct pn_vision *v, 
     return pn_builder_project(b, -1, second, x, 0); /* (tokens, n_out) */
 }
 
-/* One product: Idefics 3's. */
+/* One product: Idefics 3's, and Llama 3.2 Vision's. */
 pn_array pn_vision_project_one(struct pn_builder *b, const struct pn_vision *v, pn_array x)
 {
     (void)v;
-    return pn_builder_project(b, -1, "mm.model.fc", x, 0); /* (tokens, n_out) */
+    return pn_builder_project(b, -1, has(b, "mm.model.fc") ? "mm.model.fc" : "mm.0", x, 0); /* (tokens, n_out) */
 }
 
 /* The same as mlp after a norm (InternVL's) or a product that merges patches (Mistral 3's). */
@@ -35,6 +37,25 @@ pn_array pn_vision_project_merged(struct pn_builder *b, const struct pn_vision *
     else if (v->group > 1)
         x = pn_builder_product(b, -1, "mm.patch_merger.weight", x, v->n_embd);
     return pn_vision_project_mlp(b, v, x);
+}
+
+/* Qwen3-VL's: the same for the last states, and after a norm for those of earlier layers (Meng et al., DeepStack,
+ * 2024).
+ */
+pn_array pn_vision_project_deep(struct pn_builder *b, const struct pn_vision *v, pn_array x) /* (tokens, n_merged) */
+{
+    char name[48];
+    int n = v->group * v->group * v->n_embd;
+    pn_array y = pn_vision_project_mlp(b, v, pn_slice(b->graph, x, 0, n));
+    for (int i = 0; i < v->n_deep; i++) {
+        snprintf(name, sizeof name, "v.deepstack.%d.norm", v->deep_name[i]);
+        pn_array z = pn_builder_norm(b, -1, name, pn_slice(b->graph, x, (i + 1) * n, n));
+        snprintf(name, sizeof name, "v.deepstack.%d.fc1", v->deep_name[i]);
+        z = pn_act(b->graph, pn_builder_project(b, -1, name, z, 0), v->project_act);
+        snprintf(name, sizeof name, "v.deepstack.%d.fc2", v->deep_name[i]);
+        y = pn_concat(b->graph, y, pn_builder_project(b, -1, name, z, 0));
+    }
+    return y; /* (tokens, n_out) */
 }
 
 /* A matrix that is stored as (in, out), as (out, in). */

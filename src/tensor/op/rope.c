@@ -36,14 +36,15 @@ pn_array pn_rope_table(struct pn_graph *g, const float *inv_freq, const float *i
                                                      .split = split ? *split : (struct pn_rope_split){{0}, false}}});
 }
 
-/* The section of a pair; pairs after all sections belong to the last. */
+/* The section of a pair. Where interleaved ones are used up, pairs belong to the last section, or to the first if the
+ * last has no pairs. */
 static int section_of(const struct pn_rope_split *s, int pair)
 {
     int total = s->n[0] + s->n[1] + s->n[2] + s->n[3], at = total ? pair % total : 0;
     if (!total)
         return 0;
     if (s->interleaved) /* time, height, width in turn, until each is used up */
-        return at < 3 * s->n[at % 3] ? at % 3 : 3;
+        return at < 3 * s->n[at % 3] ? at % 3 : s->n[3] ? 3 : 0;
     return at < s->n[0] ? 0 : at < s->n[0] + s->n[1] ? 1 : at < s->n[0] + s->n[1] + s->n[2] ? 2 : 3;
 }
 
