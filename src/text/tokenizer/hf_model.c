@@ -329,7 +329,7 @@ static json_t *load_beside(const char *dir, const char *name)
     size_t len;
     json_t *root = NULL;
     if (!read_beside(dir, name, &data, &len, NULL) && !(root = json_loadb(data, len, 0, NULL)))
-        root = json_loadb(data, len, JSON_DECODE_INT_AS_REAL, NULL); /* "no" maximum length is 1e30, with all digits */
+        root = json_loadb(data, len, JSON_DECODE_INT_AS_REAL, NULL);
     free(data);
     return root;
 }
