@@ -242,6 +242,9 @@ static inline bool pn_vision_is_output(const struct pn_vision *v, const struct p
     return i >= v->skip && o->row[i] >= -1;
 }
 
+/* The numbers of a patch's pixels: (channel, frame, y, x). */
+int pn_vision_n_pixels(const struct pn_vision *v);
+
 pantry_status pn_vision_order_new(const struct pn_vision *v, const struct pn_vision_view *view,
                                   struct pn_vision_order *out, struct pantry_error *err);
 void pn_vision_order_free(struct pn_vision_order *order);
