@@ -55,11 +55,11 @@ static void train(enum pn_optimizer_kind kind, bool dora, float dropout, bool ch
 {
     struct pantry_error err = {0};
     struct pn_weights *weights;
-    struct pn_model *model;
-    struct pn_device *device;
-    struct pn_trainer *t;
+    struct pn_model *model = NULL;
+    struct pn_device *device = NULL;
+    struct pn_trainer *t = NULL;
     struct pn_optimizer o;
-    struct pn_train_batch batch;
+    struct pn_train_batch batch = {0};
     int32_t ids[ROWS][LENGTH];
     struct pn_train_row rows[ROWS];
     const struct pn_train_data data = {.data = rows, .len = ROWS};
