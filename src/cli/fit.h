@@ -41,8 +41,11 @@ struct pn_fit {
     struct pn_prediction sure; /* how far the seconds may be off, and after which runs */
 };
 
-/* The usual prompt, for times to the first token; slower than PN_FIT_SLOW tokens per second is slow. */
-enum { PN_FIT_PROMPT = 512, PN_FIT_SLOW = 5 };
+/* The usual prompt, for times to the first token. */
+enum { PN_FIT_PROMPT = 512 };
+
+/* Tokens per second: less is slow. */
+#define PN_FIT_SLOW 5.0
 
 /* These report errors and return an exit status. */
 

@@ -283,7 +283,7 @@ pantry_status pn_ref_dropout(const struct pn_op_args *a, struct pantry_error *er
     for (int64_t r = a->row0; r < a->row1; r++) {
         const float *key = pn_view_at(a->src[1], r, 0);
         bool off = key[0] < 0;
-        uint64_t row = off ? 0 : (uint64_t)key[0] << 24 | (uint64_t)key[1];
+        uint64_t row = off ? 0 : (uint64_t)(int64_t)key[0] << 24 | (uint64_t)(int64_t)key[1];
         uint64_t stream = pn_random_at(row, a->node->dropout.salt), at = 0;
         for (int h = 0; h < a->node->n1; h++) {
             const float *x = pn_view_at(a->src[0], r, h);
