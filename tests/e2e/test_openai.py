@@ -1091,10 +1091,11 @@ class Cancel(Case):
         self.assertTrue(SERVICE.becomes_idle())
 
     def test_completions_and_responses(self):
-        for stream in (
-            CLIENT.completions.create(model=SPOKEN, prompt="<|say endless|>", max_tokens=8000, stream=True),
-            CLIENT.responses.create(model=SPOKEN, input="say endless", stream=True),
+        for start in (
+            lambda: CLIENT.completions.create(model=SPOKEN, prompt="<|say endless|>", max_tokens=8000, stream=True),
+            lambda: CLIENT.responses.create(model=SPOKEN, input="say endless", stream=True),
         ):
+            stream = start()
             next(stream)
             stream.close()
             self.assertTrue(SERVICE.becomes_idle())
