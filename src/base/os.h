@@ -47,8 +47,7 @@ bool pn_os_clone_file(int from, const char *to);
 /* Drops what the system keeps in memory of an open file, so that the next read comes from the disk. Written data must
  * be on the disk already. */
 void pn_os_forget_file(int fd);
-/* What a user of a Mac has set as the most memory that the GPU may wire (iogpu.wired_limit_mb), in bytes; 0: nothing is
- * set, or there is no such setting. */
+/* The most memory that a Mac's user lets the GPU wire (iogpu.wired_limit_mb), in bytes. 0: not set, or not a Mac. */
 uint64_t pn_os_wired_limit(void);
 
 /* Sleeps while *word is `value`. Returns when woken, at once if *word already differs, and sometimes spuriously. */

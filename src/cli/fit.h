@@ -33,7 +33,7 @@ struct pn_fit {
     uint64_t remote; /* bytes to download; 0: it is here, or a shape */
     uint64_t read;   /* of these, what was fetched to judge it */
     bool fits;
-    double share;          /* of weights, keys and values that is on the card; 1: all, or there is no card */
+    double share;          /* of weights, keys and values, on the card; 1 without a card */
     double step_seconds;   /* of a token at the end of the context */
     double first_seconds;  /* of such a step at its beginning */
     double prompt_seconds; /* of a prompt of `n_prompt` tokens */

@@ -68,7 +68,7 @@ pn_array pn_builder_adapt_each(struct pn_builder *b, int layer, const char *name
                                int n, pn_array y);
 /* x times the number in a tensor of one value; x if there is no such tensor. */
 pn_array pn_builder_scaled(struct pn_builder *b, int layer, const char *name, const char *suffix, pn_array x);
-/* x times tanh of the number in a tensor of one value; x if there is no such tensor. `name` is complete. */
+/* x times tanh of the number in a tensor of one value, or x where the model lacks the tensor. `name` is complete. */
 pn_array pn_builder_gated(struct pn_builder *b, int layer, const char *name, pn_array x);
 /* x times the weight, without scale and bias: (tokens, n) -> (tokens, n_out). n_out is checked unless it is 0. */
 pn_array pn_builder_product(struct pn_builder *b, int layer, const char *name, pn_array x, int n_out);

@@ -136,7 +136,7 @@ static int gpu_of(const struct pn_drm_card *cards, int n, const char *address)
     return -1;
 }
 
-/* The sample's row of a process and card, which is added if it does not exist; NULL: there is no room. */
+/* Finds or adds the sample's row of a process and card. NULL: the sample is full. */
 static struct pn_gpu_process *row_of(const char *root, const char *pid, int gpu, struct pn_sample *s)
 {
     char path[PN_PATH], name[64];

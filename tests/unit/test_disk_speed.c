@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "base/os.h"
+#include "folder.h"
 #include "monitor/disk.h"
 
 #include <dirent.h>
@@ -18,10 +19,10 @@
 static void measures_and_leaves_nothing(void **state)
 {
     (void)state;
-    char folder[] = "/tmp/pantry-disk-XXXXXX";
+    const char *folder = root;
     struct pn_disk disk, space;
     struct pantry_error err;
-    assert_non_null(mkdtemp(folder));
+    assert_int_equal(make_folder("disk"), 0);
     assert_int_equal(pn_disk_space(folder, &space, &err), PANTRY_OK);
     assert_true(space.total > 0 && space.free <= space.total && space.read_rate == 0);
     if (pn_disk_measure(folder, 4 << 20, &disk, &err))
@@ -36,7 +37,7 @@ static void measures_and_leaves_nothing(void **state)
     /* more than there is room for */
     assert_int_equal(pn_disk_measure(folder, space.total, &disk, &err), PANTRY_LIMIT);
     assert_true(disk.read_rate == 0 && disk.total == space.total);
-    assert_int_equal(rmdir(folder), 0);
+    assert_int_equal(remove_folder(), 0);
 }
 
 static void folders_that_cannot_be_used(void **state)
