@@ -1,5 +1,5 @@
 /* Encoders of directories: config.json, preprocessor_config.json, and the tensors. */
-#include "model/vision/more.h"
+#include "model/vision/family_config.h"
 
 #include "format/names.h"
 #include "tensor/weight.h"

@@ -1,5 +1,5 @@
 /* One row per family of models that see: see vision.h. */
-#include "model/vision/more.h"
+#include "model/vision/family_config.h"
 
 #include "model/vision/vision.h"
 
@@ -32,7 +32,7 @@ static const struct pn_vision_family families[] = {
      .positions = PN_POSITIONS_ROTATED,
      .norm = PN_NORM_RMS,
      .feature_layer = true,
-     .more = pn_vision_more_pixtral,
+     .more = pn_vision_config_pixtral,
      .write = pn_vision_write_lines,
      .project = pn_vision_project_mlp},
     {.types = "mistral3",
@@ -45,7 +45,7 @@ static const struct pn_vision_family families[] = {
      .norm = PN_NORM_RMS,
      .post_norm = true,
      .feature_layer = true,
-     .more = pn_vision_more_pixtral,
+     .more = pn_vision_config_pixtral,
      .write = pn_vision_write_lines,
      .project = pn_vision_project_merged},
     {.types = "idefics3 smolvlm",
@@ -54,7 +54,7 @@ static const struct pn_vision_family families[] = {
      .defaults = IDEFICS3,
      .norm = PN_NORM_LAYER,
      .post_norm = true,
-     .more = pn_vision_more_idefics3,
+     .more = pn_vision_config_idefics3,
      .cut = pn_vision_cut_idefics3,
      .write = pn_vision_write_idefics3,
      .project = pn_vision_project_one},
@@ -63,7 +63,7 @@ static const struct pn_vision_family families[] = {
      .defaults = CLIP,
      .norm = PN_NORM_LAYER,
      .feature_layer = true,
-     .more = pn_vision_more_llava_next,
+     .more = pn_vision_config_llava_next,
      .cut = pn_vision_cut_llava_next,
      .project = pn_vision_project_mlp},
     {.types = "internvl",
@@ -73,7 +73,7 @@ static const struct pn_vision_family families[] = {
      .after = "</img>",
      .defaults = INTERNVL,
      .norm = PN_NORM_LAYER,
-     .more = pn_vision_more_internvl,
+     .more = pn_vision_config_internvl,
      .cut = pn_vision_cut_internvl,
      .project = pn_vision_project_merged},
     {.types = "llava",
@@ -82,7 +82,7 @@ static const struct pn_vision_family families[] = {
      .defaults = CLIP,
      .norm = PN_NORM_LAYER,
      .feature_layer = true,
-     .more = pn_vision_more_llava,
+     .more = pn_vision_config_llava,
      .project = pn_vision_project_mlp},
     {.types = "gemma3",
      .projector = "gemma3",

@@ -1,5 +1,5 @@
 /* What only some families read: see more.h. */
-#include "model/vision/more.h"
+#include "model/vision/family_config.h"
 
 #include <string.h>
 
@@ -55,7 +55,7 @@ static double real(const json_t *object, const char *key, double fallback)
 
 /* ---- LLaVA ---- */
 
-void pn_vision_more_llava(const struct pn_vision_files *f)
+void pn_vision_config_llava(const struct pn_vision_files *f)
 {
     f->v->token_text = special(f, "image_token", text(f, f->processor, "image_token", f->v->token_text));
 }
@@ -74,12 +74,12 @@ static struct pn_vision_canvas canvas_at(const struct pn_vision_files *f, const 
     return (struct pn_vision_canvas){(int)width, (int)height};
 }
 
-void pn_vision_more_llava_next(const struct pn_vision_files *f)
+void pn_vision_config_llava_next(const struct pn_vision_files *f)
 {
     struct pn_vision *v = f->v;
     const json_t *list = json_object_get(f->preprocessor, "image_grid_pinpoints");
     json_t *usual = json_pack("[[ii][ii][ii][ii][ii]]", 336, 672, 672, 336, 672, 672, 1008, 336, 336, 1008);
-    pn_vision_more_llava(f);
+    pn_vision_config_llava(f);
     list = json_array_size(list) ? list : json_object_get(f->config, "image_grid_pinpoints");
     list = json_array_size(list) ? list : usual;
     size_t n = json_array_size(list);
@@ -102,7 +102,7 @@ void pn_vision_more_llava_next(const struct pn_vision_files *f)
 
 /* ---- Pixtral ---- */
 
-void pn_vision_more_pixtral(const struct pn_vision_files *f)
+void pn_vision_config_pixtral(const struct pn_vision_files *f)
 {
     struct pn_vision *v = f->v;
     const json_t *own = f->hf->config, *decoder = json_object_get(f->config, "text_config");
@@ -124,7 +124,7 @@ void pn_vision_more_pixtral(const struct pn_vision_files *f)
 
 /* ---- Idefics 3 ---- */
 
-void pn_vision_more_idefics3(const struct pn_vision_files *f)
+void pn_vision_config_idefics3(const struct pn_vision_files *f)
 {
     struct pn_vision *v = f->v;
     const json_t *p = f->preprocessor, *tile = json_object_get(p, "max_image_size"), *size = json_object_get(p, "size");
@@ -150,7 +150,7 @@ void pn_vision_more_idefics3(const struct pn_vision_files *f)
 
 /* ---- InternVL ---- */
 
-void pn_vision_more_internvl(const struct pn_vision_files *f)
+void pn_vision_config_internvl(const struct pn_vision_files *f)
 {
     struct pn_vision *v = f->v;
     const json_t *own = f->hf->config, *norm = json_object_get(own, "norm_type");

@@ -1,6 +1,6 @@
 /* What only some families read from a directory's files. */
-#ifndef PN_MODEL_VISION_MORE_H
-#define PN_MODEL_VISION_MORE_H
+#ifndef PN_MODEL_VISION_FAMILY_CONFIG_H
+#define PN_MODEL_VISION_FAMILY_CONFIG_H
 
 #include "model/hf/hf.h"
 #include "model/vision/vision.h"
@@ -21,10 +21,10 @@ int64_t pn_vision_number(struct pn_hf *hf, const json_t *object, const char *key
                          int64_t most);
 bool pn_vision_truth(const json_t *object, const char *key, bool fallback);
 
-void pn_vision_more_llava(const struct pn_vision_files *f);
-void pn_vision_more_llava_next(const struct pn_vision_files *f);
-void pn_vision_more_pixtral(const struct pn_vision_files *f);
-void pn_vision_more_idefics3(const struct pn_vision_files *f);
-void pn_vision_more_internvl(const struct pn_vision_files *f);
+void pn_vision_config_llava(const struct pn_vision_files *f);
+void pn_vision_config_llava_next(const struct pn_vision_files *f);
+void pn_vision_config_pixtral(const struct pn_vision_files *f);
+void pn_vision_config_idefics3(const struct pn_vision_files *f);
+void pn_vision_config_internvl(const struct pn_vision_files *f);
 
 #endif
