@@ -66,7 +66,7 @@ class Service:
                     check=True,
                     capture_output=True,
                 )
-        self.errors = open(os.path.join(self.folder, "errors"), "w+")
+        self.errors = open(os.path.join(self.folder, "errors"), "a+")
         command = [
             PANTRY,
             "serve",
