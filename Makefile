@@ -74,7 +74,9 @@ SRC_ALL := $(sort $(call rwildcard,src,*.c))
 LIB_SRC := $(filter-out src/cli/% src/server/% $(wildcard $(ISA)/*/*.c),$(SRC_ALL))
 CLI_SRC := $(filter src/cli/% src/server/%,$(SRC_ALL)) # the program: its commands and the service
 isa_objects = $(patsubst $(ISA)/%.c,$(B)/$(ISA)/$(1)/%.o,$(sort $(wildcard $(ISA)/$(ISA_FOLDER_$(1))/*.c)))
-LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o) $(foreach i,$(ISAS),$(call isa_objects,$(i)))
+# The kernels of GPUs as one text, which drivers compile, and compiled for NVIDIA's where nvcc is found.
+GPU_KERNELS := $(B)/embedded/gpu_kernels.o $(B)/embedded/gpu_fatbin.o
+LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o) $(foreach i,$(ISAS),$(call isa_objects,$(i))) $(GPU_KERNELS)
 # Files that the program carries: docs/NAME.json as the bytes pn_embedded_NAME.
 EMBEDDED := $(B)/embedded/openapi.o
 CLI_OBJ := $(CLI_SRC:%.c=$(B)/%.o) $(EMBEDDED)
@@ -272,6 +274,22 @@ $(B)/embedded/%.c: docs/%.json
 	$(Q){ echo '#include "server/embedded.h"'; echo 'const unsigned char pn_embedded_$*[] = {'; \
 	    od -An -v -tu1 $< | sed 's/\([0-9][0-9]*\)/\1,/g'; echo '};'; \
 	    echo 'const size_t pn_embedded_$*_len = sizeof pn_embedded_$*;'; } > $@.new && mv $@.new $@
+
+GPU_SRC := $(wildcard src/device/gpu/kernels/*.gpu) src/device/gpu/args.h src/tensor/type.def src/tensor/act.def
+$(B)/embedded/gpu_kernels.c: tools/embed-kernels $(GPU_SRC)
+	@mkdir -p $(@D)
+	$(call say,EMBED,src/device/gpu/kernels)
+	$(Q)tools/embed-kernels gpu_kernels >$@.new && mv $@.new $@
+
+# All modes share it. Without nvcc it is empty, and a GPU's own driver compiles the text.
+$(BUILD)/gpu_fatbin.c: tools/compile-kernels tools/embed-kernels $(GPU_SRC)
+	@mkdir -p $(@D)
+	$(call say,NVCC,src/device/gpu/kernels)
+	$(Q)tools/compile-kernels $(OS) >$@.new && mv $@.new $@
+
+$(B)/embedded/gpu_fatbin.c: $(BUILD)/gpu_fatbin.c
+	@mkdir -p $(@D)
+	$(Q)cp $< $@
 
 $(B)/embedded/%.o: $(B)/embedded/%.c $(B)/flags
 	$(call say,CC,$<)
