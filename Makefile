@@ -125,7 +125,7 @@ test: ## set up, build, and run the unit tests
 
 # ONLY="engine gguf" runs some of the tests; SLOW=1 also runs slow tests that rarely fail.
 CHOSEN := $(if $(ONLY),$(addprefix $(B)/tests/test_,$(ONLY)),$(TESTS))
-unit: $(CHOSEN) $(if $(HAS_MAIN),$(B)/pantry)
+unit: $(CHOSEN) $(if $(HAS_MAIN),$(B)/pantry) $(EMULATED)
 	@$(if $(SLOW),PANTRY_TEST_SLOW=1) tools/run-tests $(B) $(CHOSEN)
 
 check: ## check format, include rules, sizes, exports, and builds for other compilers and systems
@@ -175,6 +175,8 @@ bench: ## measure prefill and decode speed of MODEL on this machine
 	@$(B)/pantry bench $(MODEL)
 
 tests: $(TESTS)
+
+emulated: $(EMULATED) ## build the emulated GPUs that tests use
 
 objects: $(LIB_OBJ) $(CLI_OBJ)
 
