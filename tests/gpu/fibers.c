@@ -1,202 +1,229 @@
-/* Thread groups as fibers: see fibers.h. */
-#define _DARWIN_C_SOURCE
-#define _DEFAULT_SOURCE
-#define _XOPEN_SOURCE 700
-#include "fibers.h"
+/* Fibers that behave like the threads of a GPU: see fibers.h. */
+#define _GNU_SOURCE 1
+#include "gpu/fibers.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <ucontext.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
-enum { STACK = 128 << 10 };
-
-enum state { READY, IN_WARP, AT_BARRIER, ENDED };
-
-static const char *const state_names[] = {"runs", "waits for its warp", "waits at a barrier", "has ended"};
+enum { STACK = 64 << 10, MAX_SHARED = 64 << 10 };
+enum wait { RUNS, WAITS_FOR_WARP, WAITS_FOR_GROUP, ENDED };
 
 struct fiber {
-    ucontext_t context;
-    enum state state;
-    int where;   /* the barrier's place */
-    int n_given; /* exchanges so far */
-    /* Two slots in turn: a lane gives the next value only after all lanes gave this one, and the one after that only
-     * after all lanes have read this one. */
-    unsigned char slot[2][PN_FIBERS_SLOT];
+    void *sp;
+    enum wait wait;
+    int line;            /* of the call that it waits in */
+    unsigned value[2];   /* what it gave to the last two exchanges */
+    unsigned exchanges;  /* ... and how many it has made */
 };
 
 static struct {
-    struct fiber *fibers;
-    char *stacks;
-    int n, at;
-    ucontext_t scheduler;
-    void (*body)(void *);
-    void *argument;
-    uint64_t random;
-    char error[200];
-} group;
+    char *stacks, *shared; /* shared: MAX_SHARED bytes, then a guard page */
+    struct fiber fibers[PN_EMULATED_MAX_THREADS];
+    struct fiber *current;
+    void *scheduler;
+    struct pn_emulated_state *state;
+    pn_emulated_kernel *run;
+    const void *args;
+    int n;
+    const char *complaint;
+} emulator;
 
-const char *pn_fibers_error(void)
-{
-    return group.error;
-}
+/* Saves what a function must keep, changes the stack, and returns on the new one: switch_to(&from, to). */
+void pn_emulator_switch(void **from, void *to);
+#if defined(__x86_64__)
+__asm__(".globl pn_emulator_switch\n"
+        ".hidden pn_emulator_switch\n"
+        ".type pn_emulator_switch, @function\n"
+        "pn_emulator_switch:\n"
+        "    push %rbp\n    push %rbx\n    push %r12\n    push %r13\n    push %r14\n    push %r15\n"
+        "    mov %rsp, (%rdi)\n    mov %rsi, %rsp\n"
+        "    pop %r15\n    pop %r14\n    pop %r13\n    pop %r12\n    pop %rbx\n    pop %rbp\n    ret\n");
+enum { SAVED = 6, RETURN_AT = 6 };
+#elif defined(__aarch64__)
+__asm__(".globl pn_emulator_switch\n"
+        ".hidden pn_emulator_switch\n"
+        ".type pn_emulator_switch, %function\n"
+        "pn_emulator_switch:\n"
+        "    sub sp, sp, #160\n"
+        "    stp x19, x20, [sp]\n    stp x21, x22, [sp, #16]\n    stp x23, x24, [sp, #32]\n    stp x25, x26, [sp, #48]\n"
+        "    stp x27, x28, [sp, #64]\n    stp x29, x30, [sp, #80]\n"
+        "    stp d8, d9, [sp, #96]\n    stp d10, d11, [sp, #112]\n    stp d12, d13, [sp, #128]\n    stp d14, d15, [sp, #144]\n"
+        "    mov x9, sp\n    str x9, [x0]\n    mov sp, x1\n"
+        "    ldp x19, x20, [sp]\n    ldp x21, x22, [sp, #16]\n    ldp x23, x24, [sp, #32]\n    ldp x25, x26, [sp, #48]\n"
+        "    ldp x27, x28, [sp, #64]\n    ldp x29, x30, [sp, #80]\n"
+        "    ldp d8, d9, [sp, #96]\n    ldp d10, d11, [sp, #112]\n    ldp d12, d13, [sp, #128]\n    ldp d14, d15, [sp, #144]\n"
+        "    add sp, sp, #160\n    ret\n");
+enum { SAVED = 20, RETURN_AT = 11 };
+#else
+#error "fibers need a context switch for this processor"
+#endif
 
-int pn_fiber_thread(void)
+static void stop(enum wait wait, int line)
 {
-    return group.at;
-}
-
-static void wait_as(enum state state)
-{
-    struct fiber *f = &group.fibers[group.at];
-    f->state = state;
-    swapcontext(&f->context, &group.scheduler);
-}
-
-void pn_fiber_barrier(int where)
-{
-    group.fibers[group.at].where = where;
-    wait_as(AT_BARRIER);
-}
-
-void pn_fiber_give(const void *value, size_t size)
-{
-    struct fiber *f = &group.fibers[group.at];
-    if (size > PN_FIBERS_SLOT)
-        abort();
-    memcpy(f->slot[f->n_given++ % 2], value, size);
-    wait_as(IN_WARP);
-}
-
-const void *pn_fiber_given(int lane)
-{
-    int turn = (group.fibers[group.at].n_given - 1) % 2;
-    return group.fibers[group.at / PN_FIBERS_WARP * PN_FIBERS_WARP + lane % PN_FIBERS_WARP].slot[turn];
+    struct fiber *f = emulator.current;
+    f->wait = wait;
+    f->line = line;
+    pn_emulator_switch(&f->sp, emulator.scheduler);
 }
 
 static void begin(void)
 {
-    group.body(group.argument);
-    group.fibers[group.at].state = ENDED;
+    emulator.run(emulator.args);
+    stop(ENDED, 0);
+    abort();
 }
 
-static int fail(const char *what, int i, int j)
+static void barrier(int line)
 {
-    snprintf(group.error, sizeof group.error, "%s: thread %d %s, thread %d %s", what, i,
-             state_names[group.fibers[i].state], j, state_names[group.fibers[j].state]);
-    return -1;
+    stop(WAITS_FOR_GROUP, line);
 }
 
-/* Lets warps run on whose lanes have all given a value. Returns how many, or -1. */
-static int release_warps(void)
+static unsigned exchange(unsigned value, unsigned from, int line)
 {
-    int released = 0;
-    for (int first = 0; first < group.n; first += PN_FIBERS_WARP) {
-        int in_warp = 0, waiting = first, other = first;
-        int end = first + PN_FIBERS_WARP < group.n ? first + PN_FIBERS_WARP : group.n;
-        for (int i = first; i < end; i++)
-            if (group.fibers[i].state == IN_WARP) {
-                in_warp++;
-                waiting = i;
-            } else {
-                other = i;
-            }
-        if (in_warp == 0)
-            continue;
-        if (in_warp < PN_FIBERS_WARP)
-            return fail("only some lanes of a warp exchange values", waiting, other);
-        for (int i = first; i < end; i++)
-            group.fibers[i].state = READY;
-        released++;
-    }
-    return released;
+    struct fiber *f = emulator.current;
+    unsigned turn = f->exchanges++ & 1;
+    ptrdiff_t warp = (f - emulator.fibers) / PN_EMULATED_WARP * PN_EMULATED_WARP;
+    f->value[turn] = value;
+    stop(WAITS_FOR_WARP, line);
+    return emulator.fibers[warp + (ptrdiff_t)(from % PN_EMULATED_WARP)].value[turn];
 }
 
-/* Lets the group run on from a barrier. Returns whether it goes on, or -1. */
-static int release_group(void)
+static bool set_up(void)
 {
-    int here = -1, ended = -1;
-    for (int i = 0; i < group.n; i++)
-        *(group.fibers[i].state == ENDED ? &ended : &here) = i;
-    if (here < 0)
-        return 0;
-    if (ended >= 0)
-        return fail("only some threads reach a barrier", here, ended);
-    for (int i = 0; i < group.n; i++) {
-        if (group.fibers[i].where != group.fibers[0].where) {
-            snprintf(group.error, sizeof group.error, "thread 0 waits at the barrier of line %d, thread %d of line %d",
-                     group.fibers[0].where, i, group.fibers[i].where);
-            return -1;
+    if (emulator.stacks)
+        return true;
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), stacks = (size_t)STACK * PN_EMULATED_MAX_THREADS;
+    char *map = mmap(NULL, stacks, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    char *shared = mmap(NULL, MAX_SHARED + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (map == MAP_FAILED || shared == MAP_FAILED || mprotect(shared + MAX_SHARED, page, PROT_NONE))
+        return false;
+    emulator.stacks = map;
+    emulator.shared = shared;
+    return true;
+}
+
+static void start(int i)
+{
+    struct fiber *f = &emulator.fibers[i];
+    uint64_t *top = (uint64_t *)(void *)(emulator.stacks + (size_t)STACK * (size_t)(i + 1)) - 2;
+    uint64_t *sp = top - SAVED - 1;
+    memset(sp, 0, (SAVED + 1) * sizeof *sp);
+    sp[RETURN_AT] = (uint64_t)(uintptr_t)begin;
+    *f = (struct fiber){.sp = sp, .wait = RUNS};
+}
+
+/* Runs the threads of one warp until all wait for the group or have ended. */
+static void run_warp(int first, const unsigned short *order)
+{
+    int last = first + PN_EMULATED_WARP < emulator.n ? first + PN_EMULATED_WARP : emulator.n;
+    while (!emulator.complaint) {
+        int in_warp = 0, elsewhere = 0, line = 0;
+        for (int k = 0; k < last - first; k++) {
+            struct fiber *f = &emulator.fibers[first + order[k] % (last - first)];
+            if (f->wait != RUNS)
+                continue;
+            emulator.current = f;
+            emulator.state->thread.x = (unsigned)(f - emulator.fibers);
+            pn_emulator_switch(&emulator.scheduler, f->sp);
         }
-        group.fibers[i].state = READY;
-    }
-    return 1;
-}
-
-/* The threads in the order in which they run until they wait. */
-static void arrange(int *turn, enum pn_fibers_order order)
-{
-    for (int i = 0; i < group.n; i++)
-        turn[i] = order == PN_FIBERS_REVERSED ? group.n - 1 - i : i;
-    if (order != PN_FIBERS_SHUFFLED)
-        return;
-    for (int i = group.n - 1; i > 0; i--) {
-        group.random = group.random * 6364136223846793005u + 1442695040888963407u;
-        int j = (int)((group.random >> 33) % (unsigned)(i + 1)), kept = turn[i];
-        turn[i] = turn[j];
-        turn[j] = kept;
-    }
-}
-
-static int prepare(int threads)
-{
-    group.error[0] = 0;
-    if (threads < 1 || threads > PN_FIBERS_MAX || threads % PN_FIBERS_WARP) {
-        snprintf(group.error, sizeof group.error, "a group has 32 to %d threads in whole warps, not %d", PN_FIBERS_MAX,
-                 threads);
-        return -1;
-    }
-    if (!group.fibers)
-        group.fibers = calloc(PN_FIBERS_MAX, sizeof *group.fibers);
-    if (!group.stacks)
-        group.stacks = malloc((size_t)PN_FIBERS_MAX * STACK);
-    if (!group.fibers || !group.stacks) {
-        snprintf(group.error, sizeof group.error, "out of memory");
-        return -1;
-    }
-    group.n = threads;
-    for (int i = 0; i < threads; i++) {
-        struct fiber *f = &group.fibers[i];
-        getcontext(&f->context);
-        f->context.uc_stack.ss_sp = group.stacks + (size_t)i * STACK;
-        f->context.uc_stack.ss_size = STACK;
-        f->context.uc_link = &group.scheduler;
-        makecontext(&f->context, begin, 0);
-        f->state = READY;
-        f->n_given = 0;
-    }
-    return 0;
-}
-
-int pn_fibers_run(void (*body)(void *), void *context, int threads, enum pn_fibers_order order)
-{
-    int turn[PN_FIBERS_MAX];
-    if (prepare(threads) < 0)
-        return -1;
-    group.body = body;
-    group.argument = context;
-    for (;;) {
-        arrange(turn, order);
-        for (int i = 0; i < threads; i++)
-            if (group.fibers[turn[i]].state == READY) {
-                group.at = turn[i];
-                swapcontext(&group.scheduler, &group.fibers[turn[i]].context);
+        for (int i = first; i < last; i++) {
+            struct fiber *f = &emulator.fibers[i];
+            if (f->wait != WAITS_FOR_WARP) {
+                elsewhere++;
+                continue;
             }
-        int on = release_warps();
-        if (on == 0)
-            on = release_group();
-        if (on <= 0)
-            return on;
+            if (in_warp++ && f->line != line)
+                emulator.complaint = "lanes of a warp exchange values in different places";
+            line = f->line;
+        }
+        if (in_warp == 0)
+            return;
+        if (elsewhere)
+            emulator.complaint = "part of a warp exchanges values";
+        for (int i = first; i < last; i++)
+            emulator.fibers[i].wait = RUNS;
     }
+}
+
+/* Runs one group to its end. */
+static void run_group(const unsigned short *warps, const unsigned short *lanes)
+{
+    int n_warps = (emulator.n + PN_EMULATED_WARP - 1) / PN_EMULATED_WARP;
+    for (int i = 0; i < emulator.n; i++)
+        start(i);
+    while (!emulator.complaint) {
+        int ended = 0, line = 0;
+        for (int w = 0; w < n_warps; w++)
+            run_warp(warps[w] * PN_EMULATED_WARP, lanes);
+        for (int i = 0; i < emulator.n && !emulator.complaint; i++) {
+            struct fiber *f = &emulator.fibers[i];
+            if (f->wait == ENDED)
+                ended++;
+            else if (line && f->line != line)
+                emulator.complaint = "threads of a group wait at different barriers";
+            else
+                line = f->line;
+        }
+        if (ended == emulator.n)
+            return;
+        if (ended)
+            emulator.complaint = "part of a group reaches a barrier";
+        for (int i = 0; i < emulator.n; i++)
+            emulator.fibers[i].wait = RUNS;
+    }
+}
+
+/* The numbers below n in the wanted order. */
+static void arrange(unsigned short *list, int n, int order, unsigned *seed)
+{
+    for (int i = 0; i < n; i++)
+        list[i] = (unsigned short)(order == PN_EMULATED_REVERSED ? n - 1 - i : i);
+    for (int i = n - 1; i > 0 && order == PN_EMULATED_SHUFFLED; i--) {
+        *seed = *seed * 1664525u + 1013904223u;
+        int j = (int)((*seed >> 8) % (unsigned)(i + 1));
+        unsigned short t = list[i];
+        list[i] = list[j];
+        list[j] = t;
+    }
+}
+
+int pn_emulate(struct pn_emulated_state *state, pn_emulated_kernel *run, const void *args, const unsigned groups[3],
+               int threads, size_t shared, int order)
+{
+    unsigned short warps[PN_EMULATED_MAX_THREADS / PN_EMULATED_WARP], lanes[PN_EMULATED_WARP];
+    unsigned seed = 1;
+    shared = (shared + 15) / 16 * 16;
+    if (threads < 1 || threads > PN_EMULATED_MAX_THREADS || threads % PN_EMULATED_WARP || shared > MAX_SHARED ||
+        !set_up()) {
+        fprintf(stderr, "emulator: a group of %d threads with %zu bytes is not possible\n", threads, shared);
+        return 1;
+    }
+    emulator.state = state;
+    emulator.run = run;
+    emulator.args = args;
+    emulator.n = threads;
+    emulator.complaint = NULL;
+    *state = (struct pn_emulated_state){.groups = {groups[0], groups[1], groups[2]},
+                                        .threads = {(unsigned)threads, 1, 1},
+                                        .shared = (float *)(void *)(emulator.shared + MAX_SHARED - shared),
+                                        .barrier = barrier,
+                                        .exchange = exchange};
+    for (unsigned z = 0; z < groups[2]; z++)
+        for (unsigned y = 0; y < groups[1]; y++)
+            for (unsigned x = 0; x < groups[0] && !emulator.complaint; x++) {
+                state->group = (struct pn_emulated_place){x, y, z};
+                memset(state->shared, 0xA5, shared); /* nobody may rely on it */
+                arrange(warps, threads / PN_EMULATED_WARP, order, &seed);
+                arrange(lanes, PN_EMULATED_WARP, order, &seed);
+                run_group(warps, lanes);
+                if (emulator.complaint)
+                    fprintf(stderr, "emulator: %s (group %u, %u, %u, line %d)\n", emulator.complaint, x, y, z,
+                            emulator.current->line);
+            }
+    return emulator.complaint != NULL;
 }

@@ -1,9 +1,8 @@
-/* Runs the threads of a GPU's thread group on one processor thread: each is a fiber that runs until it waits for others,
- * at a barrier of the group or for the lanes of its warp. The order in which fibers run can vary, so that a missing
- * barrier gives wrong results, and what a GPU leaves undefined is an error: a barrier or an exchange that only some
- * threads reach. */
-#ifndef PN_TESTS_FIBERS_H
-#define PN_TESTS_FIBERS_H
+/* Runs the threads of a GPU's thread groups on the CPU, one group after another: each thread is a fiber, which stops where
+ * it waits for its warp or its group. What breaks the rules of a GPU is an error: a barrier that part of a group reaches, a
+ * shuffle that part of a warp reaches, threads that wait at different barriers. */
+#ifndef PN_TESTS_GPU_FIBERS_H
+#define PN_TESTS_GPU_FIBERS_H
 
 #include <stddef.h>
 
@@ -11,23 +10,30 @@
 extern "C" {
 #endif
 
-enum { PN_FIBERS_MAX = 1024, PN_FIBERS_WARP = 32, PN_FIBERS_SLOT = 64 };
+enum { PN_EMULATED_WARP = 32, PN_EMULATED_MAX_THREADS = 1024 };
 
-enum pn_fibers_order { PN_FIBERS_FORWARD, PN_FIBERS_REVERSED, PN_FIBERS_SHUFFLED };
+struct pn_emulated_place {
+    unsigned x, y, z;
+};
 
-/* Runs body(context) as `threads` fibers until all have ended; 0, or -1 with the reason in pn_fibers_error(). A failed
- * group is abandoned: its fibers do not run on. */
-int pn_fibers_run(void (*body)(void *), void *context, int threads, enum pn_fibers_order order);
-const char *pn_fibers_error(void);
+/* What a kernel sees of the thread that runs it. A library of kernels has one, under the name pn_emulated_state; the
+ * emulator sets it before it continues a thread. */
+struct pn_emulated_state {
+    struct pn_emulated_place group, groups, threads, thread; /* blockIdx, gridDim, blockDim, threadIdx */
+    float *shared;                                           /* the group's memory */
+    void (*barrier)(int line);
+    /* The value that a lane of the same warp gave to the same call. */
+    unsigned (*exchange)(unsigned value, unsigned from, int line);
+};
 
-/* In a fiber: its place in the group. */
-int pn_fiber_thread(void);
-/* Waits until all threads are here; `where` names the place in the source. */
-void pn_fiber_barrier(int where);
-/* Gives `size` bytes (at most PN_FIBERS_SLOT) to the other lanes and waits until all lanes of the warp gave theirs. */
-void pn_fiber_give(const void *value, size_t size);
-/* What a lane gave, until this fiber gives again. */
-const void *pn_fiber_given(int lane);
+typedef void pn_emulated_kernel(const void *args);
+
+enum { PN_EMULATED_FORWARD, PN_EMULATED_REVERSED, PN_EMULATED_SHUFFLED };
+
+/* Runs a kernel of the library that `state` belongs to. The group's memory has `shared` bytes and ends at a guard page. 0,
+ * or 1 after a complaint on standard error. */
+int pn_emulate(struct pn_emulated_state *state, pn_emulated_kernel *run, const void *args, const unsigned groups[3],
+               int threads, size_t shared, int order);
 
 #ifdef __cplusplus
 }
