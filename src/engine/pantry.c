@@ -29,6 +29,20 @@ void pantry_free(void *p)
     free(p);
 }
 
+/* ---- devices ---- */
+
+pantry_status pantry_device_describe(const char *name, char *text, size_t size, struct pantry_error *err)
+{
+    const struct pn_device_options options = {0};
+    struct pn_device *device;
+    pantry_status status = pn_devices_open(name, &options, &device, err);
+    if (status)
+        return status;
+    snprintf(text, size, "%s", device->properties.name);
+    pn_devices_close(device);
+    return PANTRY_OK;
+}
+
 /* ---- models ---- */
 
 /* A string of the metadata, "" if it is missing or not a string; NULL when out of memory. */

@@ -63,8 +63,8 @@ static void devices_that_cannot_be_opened(void **state)
         pantry_status status;
         const char *text;
     } cases[] = {
-        {"abacus", NULL, PANTRY_NOT_FOUND, "unknown device (found \"abacus\", allowed \"cpu\" and \"ref\")"},
-        {"", NULL, PANTRY_NOT_FOUND, "unknown device (found \"\", allowed \"cpu\" and \"ref\")"},
+        {"abacus", NULL, PANTRY_NOT_FOUND, "unknown device (found \"abacus\", allowed \"cuda\", \"cpu\" and \"ref\")"},
+        {"", NULL, PANTRY_NOT_FOUND, "unknown device (found \"\", allowed \"cuda\", \"cpu\" and \"ref\")"},
         {"cpu", "sse9", PANTRY_INVALID, "this processor has no instruction set \"sse9\""},
         {NULL, "", PANTRY_INVALID, "this processor has no instruction set \"\""},
     };
