@@ -110,8 +110,10 @@ static void check_shape(pn_type type, int n_rows, int n_cols)
         double limit = kernels.matmul[type].x_format == PN_X_Q15 ? 1e-8 : 1e-11; /* 15 bits, or float32 */
         check_device(&o, y, &(struct op_device){"cpu", pn_cpu_isas[i].name, 1 + i % 2}, type, want, limit);
     }
+    /* More than 16 rows are multiplied in half precision, but for weights that it may not hold. */
+    bool exact = type == PN_TYPE_F32 || type == PN_TYPE_F64 || (type >= PN_TYPE_I8 && type <= PN_TYPE_I64);
     if (emulated_cuda())
-        check_device(&o, y, &(struct op_device){"cuda", NULL, 1}, type, want, 1e-11);
+        check_device(&o, y, &(struct op_device){"cuda", NULL, 1}, type, want, exact ? 1e-11 : 1e-6);
     free(want);
     free(w);
     op_run_free(&o);
