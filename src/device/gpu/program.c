@@ -90,13 +90,16 @@ static void add_matrix(struct pn_program *p, pn_array a, struct numbers *k)
         out->plane[i].row_bytes = (i64)plane->row_bytes;
         out->plane[i].mat_bytes = (i64)plane->mat_bytes;
         out->plane[i].type = (i32)plane->type;
+        uint64_t starts = plane->row_bytes | (w->mats ? 0 : plane->mat_bytes);
         for (int64_t m = 0; m < w->n_mat && w->mats; m++) {
             uint64_t at = place_of(p, w->mats[m * w->n_planes + i], bytes, k);
             if (mats)
                 mats[m * w->n_planes + i] = at;
+            starts |= at;
         }
         if (!w->mats)
             out->plane[i].data = place_of(p, plane->data, bytes + (size_t)(w->n_mat - 1) * plane->mat_bytes, k);
+        out->plane[i].aligned = (starts | out->plane[i].data) % 16 == 0;
     }
 }
 
