@@ -47,7 +47,7 @@ static size_t n_allocations, bytes_used;
 static size_t bytes_total(void)
 {
     const char *mib = getenv("CUDA_EMULATOR_MIB");
-    return (size_t)(mib ? strtoull(mib, NULL, 10) : 8192) << 20;
+    return (size_t)(mib ? strtoull(mib, NULL, 10) : 1024) << 20;
 }
 
 static result complain(result r, const char *what)
