@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -379,16 +380,16 @@ static int logits_of(const char *path, const char *device, int slice, float *out
     return N_IDS * info.n_vocab;
 }
 
-static void check_model(const char *path, const char *device, const char *says)
+static void check_model(const char *path, const char *device, const char *says, int n_slices)
 {
     static float want[N_IDS * MAX_VOCAB], got[N_IDS * MAX_VOCAB];
     static double wanted[N_IDS * MAX_VOCAB];
-    static const int slices[] = {N_IDS, 1, 7};
+    static const int slices[] = {7, N_IDS, 1};
     char name[96];
     int n = logits_of(path, "ref", N_IDS, want, NULL);
     for (int i = 0; i < n; i++)
         wanted[i] = (double)want[i];
-    for (size_t i = 0; i < sizeof slices / sizeof *slices; i++) {
+    for (int i = 0; i < n_slices; i++) {
         logits_of(path, device, slices[i], got, name);
         double e = op_distance(got, wanted, (size_t)n);
         if (!(e < 1e-9))
@@ -403,17 +404,41 @@ static void models_equal_the_reference(void **state)
     static const char *const plain[] = {"llama", "gemma3", "qwen3"};
     pn_device_close(open_gpu());
     for (size_t i = 0; i < 3; i++)
-        check_model(tiny_model(plain[i], GW_F32, "tiny.gguf"), "cuda", "cuda (emulated GPU)");
+        check_model(tiny_model(plain[i], GW_F32, "tiny.gguf"), "cuda", "cuda (emulated GPU)", 3);
     for (size_t i = 0; i < N_HYBRIDS; i++)
-        check_model(tiny_hybrid(tiny_hybrids[i]), "cuda", "cuda (emulated GPU)");
+        check_model(tiny_hybrid(tiny_hybrids[i]), "cuda", "cuda (emulated GPU)", 3);
+}
+
+/* Latent attention, experts, sinks, windows, fused weights, hybrids: the architectures of the test data. */
+static void recorded_models_equal_the_reference(void **state)
+{
+    (void)state;
+    const char *root = getenv("PANTRY_TEST_DATA");
+    char folder[1024], path[2048];
+    int n = 0;
+    pn_device_close(open_gpu());
+    snprintf(folder, sizeof folder, "%s/architectures", root ? root : "../shared/data");
+    DIR *all = opendir(folder);
+    if (!all)
+        skip();
+    for (struct dirent *e; (e = readdir(all));) {
+        size_t len = strlen(e->d_name);
+        if (len < 5 || strcmp(e->d_name + len - 5, ".gguf") != 0)
+            continue;
+        snprintf(path, sizeof path, "%s/%s", folder, e->d_name);
+        check_model(path, "cuda", "cuda (emulated GPU)", 1);
+        n++;
+    }
+    closedir(all);
+    assert_true(n > 10);
 }
 
 static void a_gpu_and_the_processor_share_a_model(void **state)
 {
     (void)state;
     pn_device_close(open_gpu());
-    check_model(tiny_model("gemma3", GW_F32, "tiny.gguf"), "cpu:0-0,cuda:1-", "cpu (");
-    check_model(tiny_model("llama", GW_F32, "tiny.gguf"), "cuda:0-1,cpu:2-", "cuda (emulated GPU) + cpu (");
+    check_model(tiny_model("gemma3", GW_F32, "tiny.gguf"), "cpu:0-0,cuda:1-", "cpu (", 2);
+    check_model(tiny_model("llama", GW_F32, "tiny.gguf"), "cuda:0-1,cpu:2-", "cuda (emulated GPU) + cpu (", 2);
 }
 
 /* Without a choice, as many layers as fit go to the GPU. */
@@ -468,6 +493,7 @@ int main(void)
         cmocka_unit_test(results_do_not_depend_on_the_order_of_threads),
         cmocka_unit_test(long_contexts_are_split),
         cmocka_unit_test(models_equal_the_reference),
+        cmocka_unit_test(recorded_models_equal_the_reference),
         cmocka_unit_test(a_gpu_and_the_processor_share_a_model),
         cmocka_unit_test(layers_stay_where_there_is_room),
     };
