@@ -115,7 +115,9 @@ struct pantry_model_options {
     const char *kv_type; /* type of stored keys and values: "f16" (the default of "cpu"), "q8_0", "f32"; NULL: any */
     int n_context; /* default of sessions; models with LongRoPE rotate as this length needs. 0: any length, by default
                       as trained, at most 32,768 */
-    int reserved;  /* 0: room for a later option */
+    /* How many of the last layers a GPU gets that `device` names or chooses; 0: as many as its free memory holds, with
+     * room for the context; below 0: none. The others stay with the CPU. */
+    int gpu_layers;
 
     /* Sources of chat templates, in Jinja or, as in Ollama, in Go's template language; NULL: none. */
     const char *chat_template;         /* used in place of the file's */
