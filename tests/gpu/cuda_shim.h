@@ -59,6 +59,16 @@ static inline unsigned __float_as_uint(float v)
     return bits;
 }
 
+template <typename T> static inline T __ldg(const T *p) { return *p; }
+static inline unsigned __byte_perm(unsigned a, unsigned b, unsigned at)
+{
+    unsigned long long both = (unsigned long long)b << 32 | a;
+    unsigned out = 0;
+    for (unsigned k = 0; k < 4; k++)
+        out |= (unsigned)(both >> 8 * (at >> 4 * k & 7) & 0xFF) << 8 * k;
+    return out;
+}
+
 /* IEEE half precision: exact to float, rounded to nearest even from it. */
 static inline float pn_emulated_half_value(unsigned short h)
 {
