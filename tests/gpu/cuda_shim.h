@@ -93,7 +93,7 @@ static inline unsigned short pn_emulated_half_bits(float v)
     return (unsigned short)(sign | ((rounded >> 13) - (112u << 10)));
 }
 
-/* mma.sync.m16n8k16 with half precision in: see products_cuda.gpu for who has what. */
+/* mma.sync.m16n8k16 with half precision in: products_cuda.gpu describes which lane has which values. */
 static inline void pn_emulated_mma(float *d, const unsigned *a, const unsigned *b)
 {
     unsigned lane = pn_emulated_state.thread.x & 31u, g = lane / 4, t = lane % 4;
