@@ -289,13 +289,14 @@ $(B)/embedded/gpu_kernels.c: tools/embed-kernels $(GPU_SRC)
 	$(call say,EMBED,src/device/gpu/kernels)
 	$(Q)tools/embed-kernels gpu_kernels >$@.new && mv $@.new $@
 
-# All modes share it. Without nvcc it is empty, and a GPU's own driver compiles the text.
-$(BUILD)/gpu_fatbin.c: tools/compile-kernels tools/embed-kernels $(GPU_SRC)
+# All builds share it, since it takes a minute. Without nvcc it is empty, and a GPU's own driver compiles the text.
+GPU_FATBIN := build/gpu_fatbin.c
+$(GPU_FATBIN): tools/compile-kernels tools/embed-kernels $(GPU_SRC)
 	@mkdir -p $(@D)
 	$(call say,NVCC,src/device/gpu/kernels)
 	$(Q)tools/compile-kernels $(OS) >$@.new && mv $@.new $@
 
-$(B)/embedded/gpu_fatbin.c: $(BUILD)/gpu_fatbin.c
+$(B)/embedded/gpu_fatbin.c: $(GPU_FATBIN)
 	@mkdir -p $(@D)
 	$(Q)cp $< $@
 

@@ -201,6 +201,7 @@ struct pantry_model_info {
     int n_embedding;             /* values of an embedding */
     enum pantry_pooling pooling; /* MEAN, CLS or LAST: how its embeddings are made */
     bool sees;                   /* prompts may have pictures */
+    double device_bandwidth;     /* as in pantry_stats */
 };
 
 /* Fills *info. */
@@ -804,8 +805,10 @@ struct pantry_stats {
     double first_token_seconds; /* from the call to the first token */
     double bytes_per_token;     /* weights and cache read by the average decode step */
     enum pantry_stop stop;
-    int n_loaded; /* of the cached tokens, those that came from the folder `cache_dir` */
-    int n_steps;  /* of decoding, after the first token; fewer than tokens if a grammar forced some */
+    int n_loaded;            /* of the cached tokens, those that came from the folder `cache_dir` */
+    int n_steps;             /* of decoding, after the first token; fewer than tokens if a grammar forced some */
+    double device_bandwidth; /* bytes per second that the model's device reads from memory of its own; 0: it uses main
+                                memory, or shares the model with another */
 };
 
 struct pantry_logprob {

@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct pn_device_class *const classes[] = {&pn_cuda_device, &pn_cpu_device, &pn_ref_device}; /* best first */
+static const struct pn_device_class *const classes[] = {&pn_cuda_device, &pn_cpu_device,
+                                                        &pn_ref_device}; /* best first */
 enum { N_CLASSES = sizeof classes / sizeof *classes };
 
 /* The first that this machine has. */
@@ -33,7 +34,10 @@ pantry_status pn_device_open(const char *name, const struct pn_device_options *o
         if (strcmp(classes[i]->name, name) == 0)
             return classes[i]->open(options, out, err);
         size_t len = strlen(names);
-        snprintf(names + len, sizeof names - len, "%s\"%s\"", i == 0 ? "" : i + 1 < N_CLASSES ? ", " : " and ",
+        snprintf(names + len, sizeof names - len, "%s\"%s\"",
+                 i == 0              ? ""
+                 : i + 1 < N_CLASSES ? ", "
+                                     : " and ",
                  classes[i]->name);
     }
     return pn_fail(err, PANTRY_NOT_FOUND, "unknown device (found \"%s\", allowed %s)", name, names);

@@ -29,6 +29,7 @@ struct pn_device_properties {
     bool commits;  /* buffers take all their memory when they are made, from the device's own */
     int n_threads;
     pn_type cache_type; /* default type of keys and values */
+    double bandwidth;   /* bytes per second that it reads from memory of its own; 0: it uses main memory */
 };
 
 /* Called while weights are placed, with the bytes done and in total. */
@@ -53,8 +54,8 @@ struct pn_ticket {
 struct pn_program; /* a plan compiled for a device */
 
 /* Sees the operand of every product with a weight, a row at a time: n1 pieces of n2 values, `stride1` floats apart.
- * `matrix` is the one of a stack that the row is multiplied with. Called on one thread at a time, while a step runs. Devices without
- * properties.unified call none. */
+ * `matrix` is the one of a stack that the row is multiplied with. Called on one thread at a time, while a step runs.
+ * Devices without properties.unified call none. */
 struct pn_observer {
     void (*operand)(void *context, const struct pn_weight *weight, int64_t matrix, const float *row, int n1, int n2,
                     int64_t stride1);

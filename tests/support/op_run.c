@@ -16,8 +16,7 @@
 
 /* The last is the emulated GPU, where there is one. */
 const struct op_device op_devices[] = {
-    {"ref", NULL, 1},       {"cpu", NULL, 1},     {"cpu", NULL, 3},
-    {"cpu", "generic", 2},  {"cpu", "mixed", 2},  {"cuda", NULL, 1},
+    {"ref", NULL, 1}, {"cpu", NULL, 1}, {"cpu", NULL, 3}, {"cpu", "generic", 2}, {"cpu", "mixed", 2}, {"cuda", NULL, 1},
 };
 int op_n_devices;
 
