@@ -12,7 +12,7 @@
 #define __device__
 #define __global__
 #define __forceinline__ inline
-#define __noinline__ __attribute__((noinline))
+#define __noinline__    __attribute__((noinline))
 #define __grid_constant__
 #define __launch_bounds__(...)
 
@@ -40,7 +40,7 @@ template <typename T> static inline T pn_emulated_shuffle(T value, unsigned from
     memcpy(&value, &bits, sizeof bits);
     return value;
 }
-#define __shfl_xor_sync(all, value, mask) \
+#define __shfl_xor_sync(all, value, mask)                                                                              \
     pn_emulated_shuffle((value), (pn_emulated_state.thread.x & 31u) ^ (unsigned)(mask), __LINE__)
 #define __shfl_sync(all, value, from) pn_emulated_shuffle((value), (unsigned)(from), __LINE__)
 #define __syncwarp()                  (void)pn_emulated_shuffle(0u, 0u, __LINE__)
@@ -51,7 +51,10 @@ static inline float __uint_as_float(unsigned bits)
     memcpy(&v, &bits, sizeof v);
     return v;
 }
-static inline float __int_as_float(int bits) { return __uint_as_float((unsigned)bits); }
+static inline float __int_as_float(int bits)
+{
+    return __uint_as_float((unsigned)bits);
+}
 static inline unsigned __float_as_uint(float v)
 {
     unsigned bits;
@@ -59,7 +62,10 @@ static inline unsigned __float_as_uint(float v)
     return bits;
 }
 
-template <typename T> static inline T __ldg(const T *p) { return *p; }
+template <typename T> static inline T __ldg(const T *p)
+{
+    return *p;
+}
 static inline unsigned __byte_perm(unsigned a, unsigned b, unsigned at)
 {
     unsigned long long both = (unsigned long long)b << 32 | a;
