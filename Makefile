@@ -74,7 +74,9 @@ SRC_ALL := $(sort $(call rwildcard,src,*.c))
 LIB_SRC := $(filter-out src/cli/% src/server/% $(wildcard $(ISA)/*/*.c),$(SRC_ALL))
 CLI_SRC := $(filter src/cli/% src/server/%,$(SRC_ALL)) # the program: its commands and the service
 isa_objects = $(patsubst $(ISA)/%.c,$(B)/$(ISA)/$(1)/%.o,$(sort $(wildcard $(ISA)/$(ISA_FOLDER_$(1))/*.c)))
-LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o) $(foreach i,$(ISAS),$(call isa_objects,$(i)))
+# The kernels of GPUs as one text, which drivers compile, and compiled for NVIDIA's where nvcc is found.
+GPU_KERNELS := $(B)/embedded/gpu_kernels.o $(B)/embedded/gpu_fatbin.o
+LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o) $(foreach i,$(ISAS),$(call isa_objects,$(i))) $(GPU_KERNELS)
 # Files that the program carries: docs/NAME.json as the bytes pn_embedded_NAME.
 EMBEDDED := $(B)/embedded/openapi.o
 CLI_OBJ := $(CLI_SRC:%.c=$(B)/%.o) $(EMBEDDED)
@@ -123,7 +125,7 @@ test: ## set up, build, and run the unit tests
 
 # ONLY="engine gguf" runs some of the tests; SLOW=1 also runs slow tests that rarely fail.
 CHOSEN := $(if $(ONLY),$(addprefix $(B)/tests/test_,$(ONLY)),$(TESTS))
-unit: $(CHOSEN) $(if $(HAS_MAIN),$(B)/pantry)
+unit: $(CHOSEN) $(if $(HAS_MAIN),$(B)/pantry) $(EMULATED)
 	@$(if $(SLOW),PANTRY_TEST_SLOW=1) tools/run-tests $(B) $(CHOSEN)
 
 check: ## check format, include rules, sizes, exports, and builds for other compilers and systems
@@ -173,6 +175,8 @@ bench: ## measure prefill and decode speed of MODEL on this machine
 	@$(B)/pantry bench $(MODEL)
 
 tests: $(TESTS)
+
+emulated: $(EMULATED) ## build the emulated GPUs that tests use
 
 objects: $(LIB_OBJ) $(CLI_OBJ)
 
@@ -273,6 +277,22 @@ $(B)/embedded/%.c: docs/%.json
 	    od -An -v -tu1 $< | sed 's/\([0-9][0-9]*\)/\1,/g'; echo '};'; \
 	    echo 'const size_t pn_embedded_$*_len = sizeof pn_embedded_$*;'; } > $@.new && mv $@.new $@
 
+GPU_SRC := $(wildcard src/device/gpu/kernels/*.gpu) src/device/gpu/args.h src/tensor/type.def src/tensor/act.def
+$(B)/embedded/gpu_kernels.c: tools/embed-kernels $(GPU_SRC)
+	@mkdir -p $(@D)
+	$(call say,EMBED,src/device/gpu/kernels)
+	$(Q)tools/embed-kernels gpu_kernels >$@.new && mv $@.new $@
+
+# All modes share it. Without nvcc it is empty, and a GPU's own driver compiles the text.
+$(BUILD)/gpu_fatbin.c: tools/compile-kernels tools/embed-kernels $(GPU_SRC)
+	@mkdir -p $(@D)
+	$(call say,NVCC,src/device/gpu/kernels)
+	$(Q)tools/compile-kernels $(OS) >$@.new && mv $@.new $@
+
+$(B)/embedded/gpu_fatbin.c: $(BUILD)/gpu_fatbin.c
+	@mkdir -p $(@D)
+	$(Q)cp $< $@
+
 $(B)/embedded/%.o: $(B)/embedded/%.c $(B)/flags
 	$(call say,CC,$<)
 	$(Q)$(CC) $(CFLAGS_ALL) $(DEPS) -c $< -o $@
@@ -291,15 +311,17 @@ $(B)/$(ISA)/$(1)/%.o: $(ISA)/%.c $(B)/flags
 endef
 $(foreach i,$(ISAS),$(eval $(call isa_rule,$(i))))
 
+# Tests calculate with sizes that are enumerators; newer compilers warn where these meet floats.
+TEST_FLAGS := -Itests -Itests/support -Wno-enum-float-conversion
 $(B)/tests/unit/%.o: tests/unit/%.c $(B)/flags
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
-	$(Q)$(CC) $(CFLAGS_ALL) -Itests -Itests/support $(DEPS) -c $< -o $@
+	$(Q)$(CC) $(CFLAGS_ALL) $(TEST_FLAGS) $(DEPS) -c $< -o $@
 
 $(B)/tests/support/%.o: tests/support/%.c $(B)/flags
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
-	$(Q)$(CC) $(CFLAGS_ALL) -Itests -Itests/support $(DEPS) -c $< -o $@
+	$(Q)$(CC) $(CFLAGS_ALL) $(TEST_FLAGS) $(DEPS) -c $< -o $@
 
 # The list of members rebuilds the archive when a source file is deleted.
 $(B)/members: FORCE
@@ -348,7 +370,7 @@ $(B)/tests/test_said: $(B)/src/server/said.o
 $(B)/fuzz/%: tests/fuzz/%.c $(SHARED_SUPPORT) $(B)/libpantry.a
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(CFLAGS_ALL) -fsanitize=fuzzer $(DEPS) -Itests -Itests/support $< $(filter %.o,$^) $(SHARED_SUPPORT) $(B)/libpantry.a $(LIBS) -o $@
+	$(Q)$(CC) $(CFLAGS_ALL) -fsanitize=fuzzer $(DEPS) $(TEST_FLAGS) $< $(filter %.o,$^) $(SHARED_SUPPORT) $(B)/libpantry.a $(LIBS) -o $@
 
 $(B)/fuzz/fuzz_monitor: $(B)/src/cli/metrics.o
 $(B)/fuzz/fuzz_ndjson: $(B)/src/cli/ndjson.o

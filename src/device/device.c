@@ -2,21 +2,41 @@
 #include "device/device.h"
 
 #include "device/cpu/cpu.h"
+#include "device/cuda/cuda.h"
 #include "device/ref/ref.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const struct pn_device_class *const classes[] = {&pn_cpu_device, &pn_ref_device}; /* best first */
+static const struct pn_device_class *const classes[] = {&pn_cuda_device, &pn_cpu_device, &pn_ref_device}; /* best first */
+enum { N_CLASSES = sizeof classes / sizeof *classes };
+
+/* The first that this machine has. */
+static pantry_status open_best(const struct pn_device_options *options, struct pn_device **out,
+                               struct pantry_error *err)
+{
+    pantry_status status = PANTRY_UNSUPPORTED;
+    for (size_t i = 0; i < N_CLASSES && status == PANTRY_UNSUPPORTED; i++)
+        status = classes[i]->open(options, out, err);
+    return status;
+}
 
 pantry_status pn_device_open(const char *name, const struct pn_device_options *options, struct pn_device **out,
                              struct pantry_error *err)
 {
+    char names[64] = "";
     *out = NULL;
-    for (size_t i = 0; i < sizeof classes / sizeof *classes; i++)
-        if (!name || strcmp(classes[i]->name, name) == 0)
+    if (!name)
+        return open_best(options, out, err);
+    for (size_t i = 0; i < N_CLASSES; i++) {
+        if (strcmp(classes[i]->name, name) == 0)
             return classes[i]->open(options, out, err);
-    return pn_fail(err, PANTRY_NOT_FOUND, "unknown device (found \"%s\", allowed \"cpu\" and \"ref\")", name);
+        size_t len = strlen(names);
+        snprintf(names + len, sizeof names - len, "%s\"%s\"", i == 0 ? "" : i + 1 < N_CLASSES ? ", " : " and ",
+                 classes[i]->name);
+    }
+    return pn_fail(err, PANTRY_NOT_FOUND, "unknown device (found \"%s\", allowed %s)", name, names);
 }
 
 void pn_device_close(struct pn_device *device)

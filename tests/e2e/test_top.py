@@ -288,7 +288,12 @@ class Streams(cli.Case):
     def test_a_stream_ends_by_its_signal(self):
         for number in (signal.SIGTERM, signal.SIGINT):
             p = subprocess.Popen(
-                [cli.PANTRY, "top", "--json", "--interval", "0.1"], env=cli.ENV, stdout=subprocess.PIPE, text=True
+                [cli.PANTRY, "top", "--json", "--interval", "0.1"],
+                env=cli.ENV,
+                stdout=subprocess.PIPE,
+                text=True,
+                # A shell in the background ignores SIGINT, and so would the program.
+                preexec_fn=lambda n=number: signal.signal(n, signal.SIG_DFL),
             )
             json.loads(p.stdout.readline())
             p.send_signal(number)

@@ -288,7 +288,7 @@ static void head(const struct f_file *f, const double *x, double *logits)
 {
     const struct f_arch *a = f->arch;
     bool own = !a->tied && part(f, -1, "output", "weight");
-    double scale = f_or(f->said.logit_scale, a->logit_width > 0 ? F_EMBD / a->logit_width : a->logit_scale);
+    double scale = f_or(f->said.logit_scale, a->logit_width > 0 ? (double)F_EMBD / a->logit_width : a->logit_scale);
     double cap = a->cap_logits ? f_or(f->said.cap_logits, a->cap_logits_at) : 0;
     f_project(f, -1, own ? "output" : "token_embd", x, 0, F_VOCAB, true, false, logits);
     for (int i = 0; i < F_VOCAB; i++) {

@@ -50,12 +50,11 @@ struct pn_gpu_seq {
     i32 start, n, past, pages, table, n_context, state_in, state_out, lead;
 };
 
-/* What changes from step to step: struct pn_batch, in memory of the GPU, at the same address in every step. */
+/* What changes from step to step: struct pn_batch, in memory of the GPU. */
 struct pn_gpu_step {
     i32 n_tokens, n_seqs, n_outputs, n_hidden, n_pos;
     i32 has_last, has_kinds, has_first, has_given;
-    i32 error; /* a kernel's complaint: enum pn_gpu_complaint */
-    i32 error_row, error_value;
+    i32 pad;
     PN_GPU_PTR(const i32) ids;
     PN_GPU_PTR(const i32) pos; /* n_pos rows of n_tokens */
     PN_GPU_PTR(const i32) last;
@@ -70,14 +69,6 @@ struct pn_gpu_step {
     i64 rows_stride;
     PN_GPU_PTR(float) states; /* state_stride apart */
     i64 state_stride;
-};
-
-enum pn_gpu_complaint {
-    PN_GPU_FINE,
-    PN_GPU_BAD_ID,       /* a token id outside the vocabulary */
-    PN_GPU_BAD_POSITION, /* a position beyond the learned ones */
-    PN_GPU_BAD_KIND,     /* a token kind without a row */
-    PN_GPU_NO_OUTPUTS    /* a sequence without outputs to average */
 };
 
 /* struct pn_rope_split */
@@ -122,7 +113,7 @@ union pn_gpu_params {
 };
 
 struct pn_gpu_args {
-    PN_GPU_PTR(struct pn_gpu_step) step;
+    PN_GPU_PTR(const struct pn_gpu_step) step;
     struct pn_gpu_view out, src[PN_GPU_MAX_SRC];
     struct pn_gpu_weight w; /* the operand that is not a vector */
     union pn_gpu_params p;

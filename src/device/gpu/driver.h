@@ -79,9 +79,8 @@ struct pn_gpu_driver_class {
     void (*copy)(struct pn_gpu_driver *d, uint64_t to, uint64_t from, size_t size);
     void (*fill)(struct pn_gpu_driver *d, uint64_t to, unsigned char byte, size_t size);
 
-    /* Begins n launches as one step. The launches may be gone when it returns. `key` names the list: a driver that records
-     * lists may repeat an earlier one with the same key, unless it is 0. */
-    pantry_status (*submit)(struct pn_gpu_driver *d, const struct pn_gpu_launch *launches, size_t n, uint64_t key,
+    /* Begins n launches as one step. The launches may be gone when it returns. */
+    pantry_status (*submit)(struct pn_gpu_driver *d, const struct pn_gpu_launch *launches, size_t n,
                             struct pantry_error *err);
     /* Until everything before is done; returns and forgets the first failure since the last call. */
     pantry_status (*wait)(struct pn_gpu_driver *d, struct pantry_error *err);
