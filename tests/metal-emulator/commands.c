@@ -405,6 +405,7 @@ const struct method emu_command_methods[] = {
     METHOD(emu_device, "newFence", new_fence),
     METHOD(emu_queue, "addResidencySet:", add_set),
     METHOD(emu_queue, "commandBuffer", command_buffer),
+    METHOD(emu_queue, "commandBufferWithUnretainedReferences", command_buffer),
     METHOD(emu_commands, "computeCommandEncoderWithDispatchType:", new_encoder),
     METHOD(emu_commands, "commit", commit),
     METHOD(emu_commands, "waitUntilCompleted", wait_until_completed),

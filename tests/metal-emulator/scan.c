@@ -1,5 +1,5 @@
-/* Reads preprocessed Metal source for its kernels and the places of their parameters, and appends a table of them. The
- * rest of the source stays as it is: it is C++ with words that metal_stdlib defines. */
+/* Reads preprocessed Metal source for its kernels and takes out the attributes of their parameters, which become a table
+ * at the end. The rest of the source stays as it is: it is C++ with words that metal_stdlib defines. */
 #include "emulator.h"
 
 #include <ctype.h>
@@ -9,11 +9,11 @@
 
 /* A token; comments, blanks and lines of the preprocessor are skipped. */
 struct token {
-    const char *start;
+    char *start;
     size_t len;
 };
 
-static struct token next_token(const char *p)
+static struct token next_token(char *p)
 {
     for (;;) {
         while (isspace((unsigned char)*p))
@@ -22,7 +22,7 @@ static struct token next_token(const char *p)
             break;
         p += strcspn(p, "\n");
     }
-    const char *start = p;
+    char *start = p;
     if (isalnum((unsigned char)*p) || *p == '_') {
         while (isalnum((unsigned char)*p) || *p == '_' || *p == '.')
             p++;
@@ -109,10 +109,16 @@ static bool read_parameters(struct output *out, struct token t, struct token *en
         if (t.len == 0)
             return fail(out, "the parameters of a kernel do not end", t);
         if (is(t, "[") && is(after(t), "[")) {
+            struct token first = t;
             if (!read_attribute(out, after(after(t))))
                 return false;
+            while (t.len && !(is(t, "]") && is(after(t), "]")))
+                t = after(t);
+            t = after(t);
+            memset(first.start, ' ', (size_t)(t.start + t.len - first.start));
             has_attribute = true;
             n++;
+            continue;
         }
         if (depth == 0 && (is(t, ",") || is(t, ")"))) {
             if (!has_attribute)
@@ -157,13 +163,13 @@ static bool is_variable(struct token t)
 char *emu_translate(const char *source, char **message)
 {
     struct output out = {0};
+    char *text = strdup(source), *result = NULL, semicolon[] = ";";
     out.file = open_memstream(&out.text, &out.len);
-    if (!out.file)
+    if (!out.file || !text)
         abort();
-    fprintf(out.file, "#include \"metal_stdlib\"\n%s\n", source);
-    struct token before = {";", 1};
+    struct token before = {semicolon, 1};
     bool ok = true;
-    for (struct token t = next_token(source); ok && t.len; before = t, t = after(t)) {
+    for (struct token t = next_token(text); ok && t.len; before = t, t = after(t)) {
         if (is(t, "kernel"))
             ok = is(before, ">") ? fail(&out, "it does not know templates of kernels", after(after(t)))
                                  : read_kernel(&out, t, &t);
@@ -175,10 +181,10 @@ char *emu_translate(const char *source, char **message)
         fprintf(out.file, "EMU_K%d ", i);
     fprintf(out.file, "{0, 0, 0, 0}};\n");
     fclose(out.file);
-    if (!ok) {
-        free(out.text);
-        *message = out.message;
-        return NULL;
-    }
-    return out.text;
+    if (ok && asprintf(&result, "#include \"metal_stdlib\"\n%s\n%s", text, out.text) < 0)
+        abort();
+    free(text);
+    free(out.text);
+    *message = out.message;
+    return result;
 }
