@@ -86,6 +86,11 @@ SUPPORT_OBJ := $(patsubst tests/support/%.c,$(B)/tests/support/%.o,$(sort $(wild
 SHARED_SUPPORT := $(B)/tests/support/support.a
 FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 EXAMPLES := $(patsubst docs/examples/%.c,$(B)/examples/%,$(sort $(wildcard docs/examples/*.c)))
+# A CUDA driver for machines without a GPU, and its kernels as C++: see tests/cuda-emulator. Without a C++ compiler, or under
+# a sanitizer (which does not know fibers), tests run without it.
+CXX_FOUND := $(shell command -v $(CXX) 2>/dev/null)
+EMULATED := $(if $(and $(CXX_FOUND),$(filter release,$(MODE)),$(filter linux,$(OS))),$(B)/cuda-emulator/libcuda.so.1 \
+    $(B)/cuda-emulator/gpu_kernels_cuda.so)
 TOOLS := $(patsubst tests/tools/%.c,$(B)/tools/%,$(sort $(wildcard tests/tools/*.c)))
 BENCHES := $(patsubst bench/%.c,$(B)/bench/%,$(sort $(wildcard bench/*.c)))
 HAS_MAIN := $(filter src/cli/main.c,$(CLI_SRC))
@@ -310,6 +315,20 @@ $(B)/$(ISA)/$(1)/%.o: $(ISA)/%.c $(B)/flags
 	$$(Q)$$(CC) $$(CFLAGS_ALL) $$(CFLAGS_HERE) $$(ISA_FLAGS_$(1)) $$(ISA_SANITIZE) -DPN_ISA=$(1) $$(DEPS) -c $$< -o $$@
 endef
 $(foreach i,$(ISAS),$(eval $(call isa_rule,$(i))))
+
+$(B)/cuda-emulator/libcuda.so.1: tests/cuda-emulator/libcuda.c tests/gpu/fibers.c tests/gpu/fibers.h src/device/cuda/api.def $(B)/flags
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) -std=c17 $(WARN) -O2 -g -fPIC -shared -fvisibility=hidden $(CFLAGS) -Isrc -Itests tests/cuda-emulator/libcuda.c \
+	    tests/gpu/fibers.c -Wl,-soname,libcuda.so.1 $(DL_LIB) -o $@
+
+$(B)/cuda-emulator/kernels.cu: tools/embed-kernels $(GPU_SRC)
+	@mkdir -p $(@D)
+	$(Q)tools/embed-kernels >$@.new && mv $@.new $@
+
+$(B)/cuda-emulator/gpu_kernels_cuda.so: tests/cuda-emulator/kernels.cpp tests/gpu/cuda_shim.h $(B)/cuda-emulator/kernels.cu
+	$(call say,C++,$<)
+	$(Q)$(CXX) -std=c++17 -O1 -g -fPIC -shared -Wl,-Bsymbolic -I$(@D) -Itests $< -o $@
 
 # Tests calculate with sizes that are enumerators; newer compilers warn where these meet floats.
 TEST_FLAGS := -Itests -Itests/support -Wno-enum-float-conversion

@@ -27,6 +27,10 @@ enum { OK, INVALID = 1, OUT_OF_MEMORY = 2, INVALID_IMAGE = 200, NOT_FOUND = 500,
 
 typedef int result;
 
+/* The same list that the driver is called by, so that both agree. */
+#define PN_CUDA(name, symbol, parameters) EXPORT int symbol parameters;
+#include "device/cuda/api.def"
+
 /* ---- memory ---- */
 
 struct allocation {

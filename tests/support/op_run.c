@@ -12,11 +12,19 @@
 
 #include "device/cpu/program.h"
 #include "device/device.h"
+#include "emulated.h"
 
+/* The last is the emulated GPU, where there is one. */
 const struct op_device op_devices[] = {
-    {"ref", NULL, 1}, {"cpu", NULL, 1}, {"cpu", NULL, 3}, {"cpu", "generic", 2}, {"cpu", "mixed", 2},
+    {"ref", NULL, 1},       {"cpu", NULL, 1},     {"cpu", NULL, 3},
+    {"cpu", "generic", 2},  {"cpu", "mixed", 2},  {"cuda", NULL, 1},
 };
-const int op_n_devices = (int)(sizeof op_devices / sizeof *op_devices);
+int op_n_devices;
+
+__attribute__((constructor)) static void count_devices(void)
+{
+    op_n_devices = (int)(sizeof op_devices / sizeof *op_devices) - !emulated_cuda();
+}
 
 static void mix_formats(struct pn_device *device)
 {

@@ -42,9 +42,9 @@ struct op_device {
     int n_threads;
 };
 
-/* The devices of all tests of operations: ref, and cpu in a few configurations. */
+/* The devices of all tests of operations: ref, cpu in a few configurations, and an emulated GPU. */
 extern const struct op_device op_devices[];
-extern const int op_n_devices;
+extern int op_n_devices;
 
 void op_run_init(struct op_run *o, uint64_t seed, int width, const int *lengths, int n_lengths, int n_state);
 void op_run_free(struct op_run *o);
