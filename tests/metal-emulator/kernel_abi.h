@@ -43,11 +43,12 @@ struct emu_kernel {
 #ifdef __cplusplus
 extern "C" {
 #endif
+#define EMU_CALLED __attribute__((visibility("default")))
 /* Waits until all lanes of the warp are here; each leaves n bytes (at most 16), and gets those of lane `from`. */
-void emu_exchange(const void *mine, void *other, unsigned n, unsigned from, const char *file, int line);
-unsigned emu_lane(void);
-void emu_group_barrier(const char *file, int line);
-void emu_warp_barrier(const char *file, int line);
+EMU_CALLED void emu_exchange(const void *mine, void *other, unsigned n, unsigned from, const char *file, int line);
+EMU_CALLED unsigned emu_lane(void);
+EMU_CALLED void emu_group_barrier(const char *file, int line);
+EMU_CALLED void emu_warp_barrier(const char *file, int line);
 #ifdef __cplusplus
 }
 #endif
