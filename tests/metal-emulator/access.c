@@ -118,12 +118,14 @@ static void check_cells(struct emu_cell *cells, size_t offset, size_t size, bool
 
 /* ---- place ---- */
 
-static void check_shared(int i, size_t offset, size_t size, bool write, const char *address)
+static void check_shared(int i, size_t size, bool write, const char *address)
 {
     size_t length = emu_now.command->shared[i];
-    if (offset > length || size > length - offset)
-        emu_fault("out of bounds: it %s threadgroup memory %d + %zu of %zu bytes", write ? "writes" : "reads", i,
-                  offset, length);
+    ptrdiff_t at_byte = address - emu_now.shared[i];
+    size_t offset = (size_t)at_byte;
+    if (at_byte < 0 || offset > length || size > length - offset)
+        emu_fault("out of bounds: it %s threadgroup memory %d at %td of %zu bytes", write ? "writes" : "reads", i,
+                  at_byte, length);
     struct emu_cell *cells = emu_now.shared_cells[i];
     for (size_t at = offset / CELL; !write && at <= (offset + size - 1) / CELL; at++)
         if (cells[at].write.dispatch != emu_now.dispatch || cells[at].write.group != emu_now.group)
@@ -138,18 +140,27 @@ static void check_shared(int i, size_t offset, size_t size, bool write, const ch
     check_cells(cells, offset, size, write, address, "threadgroup memory");
 }
 
+/* Bound to the dispatch, or named by its command buffer. */
+static bool is_used(const struct buffer *b)
+{
+    const struct command *c = emu_now.command;
+    bool used = false;
+    for (int i = 0; i < EMU_MAX_BINDINGS && !used; i++)
+        used = c->buffers[i] == b;
+    for (size_t i = 0; i < c->n_used && !used; i++)
+        used = c->used[i] == b;
+    return used;
+}
+
 static void check_buffer(struct buffer *b, size_t size, bool write, const char *address)
 {
     size_t offset = (size_t)(address - b->gpu);
     if (size > b->size - offset)
         emu_fault("out of bounds: it %s %zu bytes at %zu of a buffer of %zu bytes", write ? "writes" : "reads", size,
                   offset, b->size);
-    bool bound = false;
-    for (int i = 0; i < EMU_MAX_BINDINGS; i++)
-        bound = bound || emu_now.command->buffers[i] == b;
-    if (!bound && b->n_sets == 0 && b->used_by != emu_now.command->encoder)
+    if (b->n_sets == 0 && !is_used(b))
         emu_fault("not resident: it %s a buffer of %zu bytes that no residency set of the queue has, and that its "
-                  "encoder does not use",
+                  "command buffer does not use",
                   write ? "writes" : "reads", b->size);
     if (b->wrapped && write)
         emu_fault("it writes at %zu of a buffer that wraps the host's memory, which may be read-only", offset);
@@ -177,7 +188,7 @@ static void nowhere(const char *p, size_t size, bool write)
             emu_fault("out of bounds: it %s %zu bytes at %zu of a buffer of %zu bytes", what, size,
                       (size_t)(p - b->gpu), b->size);
         if (after && !after->wrapped)
-            emu_fault("out of bounds: it %s %zu bytes before a buffer of %zu bytes", what, (size_t)(after->gpu - p),
+            emu_fault("out of bounds: it %s %zu bytes at -%td of a buffer of %zu bytes", what, size, after->gpu - p,
                       after->size);
     }
     emu_fault("wrong address: it %s %zu bytes at %p, where it has no memory", what, size, (const void *)p);
@@ -196,8 +207,9 @@ static void check(const void *address, size_t size, bool write)
         inside(p, size, last->gpu, last->gpu + last->size))
         return;
     for (int i = 0; i < EMU_MAX_BINDINGS; i++) {
-        if (c->shared[i] && inside(p, 1, emu_now.shared[i], emu_now.shared[i] + (c->shared[i] + 63) / 64 * 64)) {
-            check_shared(i, (size_t)(p - emu_now.shared[i]), size, write, p);
+        const char *shared = emu_now.shared[i];
+        if (shared && inside(p, 1, shared - EMU_MARGIN, shared + c->shared[i] + EMU_MARGIN)) {
+            check_shared(i, size, write, p);
             return;
         }
         if (c->bytes[i] && inside(p, size, c->bytes[i], c->bytes[i] + c->n_bytes[i])) {

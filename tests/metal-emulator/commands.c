@@ -29,6 +29,8 @@ struct commands {
     bool open; /* an encoder has not ended */
     struct command *list;
     size_t n, cap;
+    struct buffer **used; /* by useResources */
+    size_t n_used;
     char *fault;
     double start, end;
 };
@@ -64,6 +66,7 @@ static void free_commands(struct object *o)
         for (int b = 0; b < EMU_MAX_BINDINGS; b++)
             free(c->list[i].bytes[b]);
     free(c->list);
+    free(c->used);
     free(c->fault);
     emu_release(c->queue);
 }
@@ -132,11 +135,14 @@ static void run(struct commands *c)
 {
     c->start = seconds();
     c->status = COMPLETED;
-    for (size_t i = 0; i < c->n && c->status == COMPLETED; i++)
+    for (size_t i = 0; i < c->n && c->status == COMPLETED; i++) {
+        c->list[i].used = c->used;
+        c->list[i].n_used = c->n_used;
         if (!emu_dispatch(&c->list[i], &c->fault)) {
             fprintf(stderr, "Metal emulator: %s\n", c->fault);
             c->status = FAILED;
         }
+    }
     c->end = seconds();
 }
 
@@ -293,8 +299,12 @@ static void use_resources(struct encoder *self, selector name, struct buffer *co
     check_open(self, "useResources");
     if (usage == 0 || usage > 3)
         emu_misuse("useResources: usage 1..3 (found %lu)", usage);
-    for (word i = 0; i < n; i++)
-        ((struct buffer *)list[i])->used_by = self->number;
+    struct commands *c = self->commands;
+    c->used = realloc(c->used, (c->n_used + n) * sizeof *c->used);
+    if (!c->used)
+        abort();
+    memcpy(c->used + c->n_used, list, n * sizeof *list);
+    c->n_used += n;
 }
 
 static void wait_for_fence(struct encoder *self, selector name, struct fence *f)

@@ -89,10 +89,10 @@ static char *read_file(const char *path)
     return out;
 }
 
-static void write_file(const char *path, const char *what)
+static void write_file(const char *path, const char *heading, const char *what)
 {
     FILE *f = fopen(path, "wb");
-    if (!f || fputs(what, f) < 0 || fclose(f))
+    if (!f || fputs(heading, f) < 0 || fputs(what, f) < 0 || fclose(f))
         emu_misuse("%s: cannot write: %s", path, strerror(errno));
 }
 
@@ -207,14 +207,14 @@ static bool build(const char *cxx, const char *source, word language, const char
 {
     char *base = text("%s.%ld", so, (long)getpid()), *metal = text("%s.metal", base), *plain = text("%s.i", base);
     char *cpp = text("%s.cpp", base), *object = text("%s.o", base), *log = text("%s.log", base);
-    write_file(metal, source);
+    write_file(metal, "#line 1 \"program_source\"\n", source); /* as Metal calls it */
     bool ok = preprocess(cxx, METAL_EMULATOR_INCLUDE, metal, plain, log, language);
     if (ok) {
         char *content = read_file(plain), *translated = emu_translate(content ? content : "", messages);
         free(content);
         ok = translated != NULL;
         if (ok)
-            write_file(cpp, translated);
+            write_file(cpp, "", translated);
         free(translated);
     }
     ok = ok && compile(cxx, METAL_EMULATOR_INCLUDE, cpp, object, log) && link_kernels(cxx, object, base, log) &&

@@ -56,7 +56,7 @@ void emu_misuse(const char *format, ...) __attribute__((format(printf, 1, 2), no
 
 /* ---- memory (memory.c) ---- */
 
-enum { EMU_PAGE = 16384 }; /* Apple silicon's */
+enum { EMU_PAGE = 16384 /* Apple silicon's */, EMU_MARGIN = 4096 /* around a group's memory */ };
 
 struct buffer {
     struct object base;
@@ -65,7 +65,6 @@ struct buffer {
     size_t size;
     bool wrapped;
     int n_sets;          /* residency sets that have it, committed and attached to a queue */
-    long used_by;        /* the last encoder that made it resident with useResources */
     struct emu_cell *cells; /* who accessed each four bytes; NULL until something did */
 };
 
@@ -106,6 +105,8 @@ struct command {
     size_t offsets[EMU_MAX_BINDINGS];
     size_t shared[EMU_MAX_BINDINGS];
     unsigned groups[3], threads[3];
+    struct buffer **used; /* that its command buffer made resident with useResources */
+    size_t n_used;
     long encoder;
     long known_encoder; /* encoders up to this are complete before this one begins */
     bool ordered;       /* after everything before it in its encoder */

@@ -70,16 +70,17 @@ bool emu_dispatch(const struct command *c, char **fault)
     for (int i = 0; i < EMU_MAX_BINDINGS; i++) {
         bindings.buffers[i] = c->bytes[i] ? c->bytes[i] : c->buffers[i] ? c->buffers[i]->gpu + c->offsets[i] : NULL;
         if (c->shared[i]) {
-            emu_now.shared[i] = aligned_alloc(64, (c->shared[i] + 63) / 64 * 64);
-            emu_now.shared_cells[i] = emu_new_cells(c->shared[i]);
-            if (!emu_now.shared[i])
+            char *room = malloc(c->shared[i] + 2 * EMU_MARGIN);
+            if (!room)
                 abort();
+            emu_now.shared[i] = room + EMU_MARGIN;
+            emu_now.shared_cells[i] = emu_new_cells(c->shared[i]);
             bindings.shared[i] = emu_now.shared[i];
         }
     }
     *fault = emu_run_groups(&bindings);
     for (int i = 0; i < EMU_MAX_BINDINGS; i++) {
-        free(emu_now.shared[i]);
+        free(emu_now.shared[i] ? emu_now.shared[i] - EMU_MARGIN : NULL);
         emu_free_cells(emu_now.shared_cells[i], c->shared[i]);
     }
     emu_now.command = NULL;

@@ -14,16 +14,16 @@
 #include "device/device.h"
 #include "emulated.h"
 
-/* The last is the emulated GPU, where there is one. */
+/* The last two are emulated GPUs: a build has both or none. */
 const struct op_device op_devices[] = {
-    {"ref", NULL, 1},       {"cpu", NULL, 1},     {"cpu", NULL, 3},
-    {"cpu", "generic", 2},  {"cpu", "mixed", 2},  {"cuda", NULL, 1},
+    {"ref", NULL, 1},      {"cpu", NULL, 1},  {"cpu", NULL, 3},   {"cpu", "generic", 2},
+    {"cpu", "mixed", 2},   {"cuda", NULL, 1}, {"metal", NULL, 1},
 };
 int op_n_devices;
 
 __attribute__((constructor)) static void count_devices(void)
 {
-    op_n_devices = (int)(sizeof op_devices / sizeof *op_devices) - !emulated_cuda();
+    op_n_devices = (int)(sizeof op_devices / sizeof *op_devices) - (emulated_cuda() && emulated_metal() ? 0 : 2);
 }
 
 static void mix_formats(struct pn_device *device)

@@ -42,7 +42,7 @@ struct op_device {
     int n_threads;
 };
 
-/* The devices of all tests of operations: ref, cpu in a few configurations, and an emulated GPU. */
+/* The devices of all tests of operations: ref, cpu in a few configurations, and the emulated GPUs. */
 extern const struct op_device op_devices[];
 extern int op_n_devices;
 

@@ -1,6 +1,6 @@
 /* Memory that the GPU and the host share: allocated by Metal, or pages of the host's that Metal wraps. The host accesses
  * it between steps, directly. */
-#include "device/metal/metal.h"
+#include "device/metal/state.h"
 
 #include <assert.h>
 #include <stdlib.h>

@@ -1,6 +1,9 @@
 /* Opens an Apple GPU: see metal.h. */
 #include "device/metal/metal.h"
 
+#include "device/gpu/gpu.h"
+#include "device/metal/state.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -94,3 +97,12 @@ const struct pn_gpu_driver_class pn_metal_driver = {.name = "metal",
                                                     .submit = pn_metal_submit,
                                                     .wait = pn_metal_wait,
                                                     .elapsed = pn_metal_elapsed};
+
+static pantry_status open_as_device(const struct pn_device_options *options, struct pn_device **out,
+                                    struct pantry_error *err)
+{
+    (void)options;
+    return pn_gpu_open(&pn_metal_driver, &pn_metal_device, out, err);
+}
+
+const struct pn_device_class pn_metal_device = {.name = "metal", .open = open_as_device, PN_GPU_DEVICE};

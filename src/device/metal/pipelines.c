@@ -2,7 +2,7 @@
  *
  * Both results are in the system's own cache, which knows the text, the options, the GPU and the version of the system:
  * a second start finds them there. A cache of ours beside it would only save the part that is already fast. */
-#include "device/metal/metal.h"
+#include "device/metal/state.h"
 
 #include <stdlib.h>
 #include <string.h>

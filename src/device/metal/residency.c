@@ -1,6 +1,6 @@
 /* Which memory is resident while steps run. Kernels find memory by address, so Metal has to be told all of it: from
  * macOS 15 on by a set that the queue keeps, before by a list that every step names. */
-#include "device/metal/metal.h"
+#include "device/metal/state.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -2,7 +2,7 @@
  *
  * Metal would order command buffers by the memory that they name, but ours name none (residency.c). So each step waits
  * for a fence that the step before updates. */
-#include "device/metal/metal.h"
+#include "device/metal/state.h"
 
 enum { CONCURRENT = 1, SCOPE_BUFFERS = 1, STATUS_ERROR = 5, SHARED_UNIT = 16 };
 
