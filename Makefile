@@ -282,7 +282,8 @@ $(B)/embedded/%.c: docs/%.json
 	    od -An -v -tu1 $< | sed 's/\([0-9][0-9]*\)/\1,/g'; echo '};'; \
 	    echo 'const size_t pn_embedded_$*_len = sizeof pn_embedded_$*;'; } > $@.new && mv $@.new $@
 
-GPU_SRC := $(wildcard src/device/gpu/kernels/*.gpu) src/device/gpu/args.h src/tensor/type.def src/tensor/act.def
+GPU_SRC := $(wildcard src/device/gpu/kernels/*.gpu) src/device/gpu/args.h src/tensor/type.def src/tensor/act.def \
+    src/tensor/quant/iquants_grid.def
 $(B)/embedded/gpu_kernels.c: tools/embed-kernels $(GPU_SRC)
 	@mkdir -p $(@D)
 	$(call say,EMBED,src/device/gpu/kernels)
@@ -328,7 +329,7 @@ $(B)/cuda-emulator/kernels.cu: tools/embed-kernels $(GPU_SRC)
 
 $(B)/cuda-emulator/gpu_kernels_cuda.so: tests/cuda-emulator/kernels.cpp tests/gpu/cuda_shim.h $(B)/cuda-emulator/kernels.cu
 	$(call say,C++,$<)
-	$(Q)$(CXX) -std=c++17 -O1 -g -fPIC -shared -Wl,-Bsymbolic -I$(@D) -Itests $< -o $@
+	$(Q)$(CXX) -std=c++17 -O1 -g -fPIC -shared -Wl,-Bsymbolic -I$(@D) -Isrc -Itests $< -o $@
 
 # In place of macOS's Objective-C runtime and of Metal: see tests/metal-emulator. It compiles kernels as C++ when it runs.
 METAL_EMULATOR := tests/metal-emulator

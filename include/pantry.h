@@ -83,6 +83,13 @@ PANTRY_API void pantry_cancel_clear(pantry_cancel *cancel);
 PANTRY_API bool pantry_cancel_is_set(const pantry_cancel *cancel);
 PANTRY_API void pantry_cancel_free(pantry_cancel *cancel);
 
+/* ---- devices ---- */
+
+/* Opens a device ("cuda", "cpu", "ref"; NULL: the best available) and describes it in `text`, which has room for `size`
+ * bytes: "cuda (NVIDIA H100)". PANTRY_NOT_FOUND: unknown name; PANTRY_UNSUPPORTED: this machine has none, and why. */
+PANTRY_API pantry_status pantry_device_describe(const char *device, char *text, size_t size,
+                                                struct pantry_error *error);
+
 /* ---- models ---- */
 
 typedef struct pantry_model pantry_model;
@@ -90,7 +97,8 @@ typedef struct pantry_model pantry_model;
 /* Models loaded with the same device, n_threads and isa share one device and its threads; their steps take turns. */
 struct pantry_model_options {
     size_t size;
-    /* "cpu", or "ref" (plain scalar float32, the reference of the tests); NULL: the best available. Up to four devices
+    /* "cuda" (an NVIDIA GPU), "cpu", or "ref" (plain scalar float32, the reference of the tests); NULL: the best
+     * available. Up to four devices
      * can share a model, each with its layers ("cpu:0-15,ref:16-"); without layers the first runs all it can and the
      * others the rest. */
     const char *device;
@@ -107,7 +115,9 @@ struct pantry_model_options {
     const char *kv_type; /* type of stored keys and values: "f16" (the default of "cpu"), "q8_0", "f32"; NULL: any */
     int n_context; /* default of sessions; models with LongRoPE rotate as this length needs. 0: any length, by default
                       as trained, at most 32,768 */
-    int reserved;  /* 0: room for a later option */
+    /* How many of the last layers a GPU gets that `device` names or chooses; 0: as many as its free memory holds, with
+     * room for the context; below 0: none. The others stay with the CPU. */
+    int gpu_layers;
 
     /* Sources of chat templates, in Jinja or, as in Ollama, in Go's template language; NULL: none. */
     const char *chat_template;         /* used in place of the file's */

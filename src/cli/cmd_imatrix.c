@@ -68,6 +68,8 @@ static int run(const struct pn_command *command, int argc, char **argv)
     options.callback = show_window;
     options.user = &terminal;
     status = chosen.file ? pn_cli_read_file(chosen.file, TEXT_LIMIT, &text, &len) : PN_EXIT_DONE;
+    if (!machine.model.device)
+        machine.model.device = "cpu"; /* a GPU's products show nobody their operands */
     if (status == PN_EXIT_DONE && chosen.file)
         status = pn_cli_load_model(arguments.text[0], &machine, &model);
     if (status == PN_EXIT_DONE) {

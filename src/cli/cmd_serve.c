@@ -108,6 +108,7 @@ static struct pn_models_options models_of(const struct pn_settings *s)
                                   .adapters = s->adapters,
                                   .n_adapters = s->n_adapters};
     o.model.device = pn_settings_text(s, PN_SET_device);
+    o.model.gpu_layers = pn_settings_int(s, PN_SET_gpu_layers);
     o.model.isa = pn_settings_text(s, PN_SET_isa);
     o.model.n_threads = pn_settings_int(s, PN_SET_threads);
     o.model.n_context = pn_settings_int(s, PN_SET_context_length);

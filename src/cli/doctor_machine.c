@@ -104,9 +104,12 @@ static void examine_processor(struct examination *e)
 static void examine_gpu(struct examination *e)
 {
     const struct pn_sample *s = e->sample;
-    if (s->n_gpus)
-        add(e, "gpu", "%s%s: not used, since this version runs models on the processor", s->gpu[0].name,
-            s->n_gpus > 1 ? " and others" : "");
+    char device[96];
+    struct pantry_error error;
+    if (pantry_device_describe("cuda", device, sizeof device, &error) == PANTRY_OK)
+        add(e, "gpu", "%s: runs models by default", device);
+    else if (s->n_gpus)
+        add(e, "gpu", "%s%s: not used: %s", s->gpu[0].name, s->n_gpus > 1 ? " and others" : "", error.text);
     else
         add(e, "gpu", "none: %s", s->why[PN_SUBJECT_GPU]);
     if (strncmp(s->machine, "Apple", 5) != 0)

@@ -17,7 +17,7 @@ struct pn_machine {
 };
 struct pn_machine pn_machine_default(void);
 
-enum { PN_N_DEVICE_OPTIONS = 6, PN_N_SESSION_OPTIONS = 5 };
+enum { PN_N_DEVICE_OPTIONS = 7, PN_N_SESSION_OPTIONS = 5 };
 extern const struct pn_option pn_device_options[PN_N_DEVICE_OPTIONS];   /* of struct pn_machine */
 extern const struct pn_option pn_session_options[PN_N_SESSION_OPTIONS]; /* of struct pn_machine */
 

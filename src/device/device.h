@@ -26,6 +26,7 @@ struct pn_device_properties {
     char name[96]; /* "cpu (avx2, 2 threads)" */
     bool fuses;    /* wants fused plans */
     bool unified;  /* its programs use host memory: mapped weights, inputs and results anywhere */
+    bool commits;  /* buffers take all their memory when they are made, from the device's own */
     int n_threads;
     pn_type cache_type; /* default type of keys and values */
 };
@@ -52,7 +53,8 @@ struct pn_ticket {
 struct pn_program; /* a plan compiled for a device */
 
 /* Sees the operand of every product with a weight, a row at a time: n1 pieces of n2 values, `stride1` floats apart.
- * `matrix` is the one of a stack that the row is multiplied with. Called on one thread at a time, while a step runs. */
+ * `matrix` is the one of a stack that the row is multiplied with. Called on one thread at a time, while a step runs. Devices without
+ * properties.unified call none. */
 struct pn_observer {
     void (*operand)(void *context, const struct pn_weight *weight, int64_t matrix, const float *row, int n1, int n2,
                     int64_t stride1);
@@ -119,7 +121,8 @@ struct pn_device_class {
     uint64_t (*elapsed)(const struct pn_device *device);
 };
 
-/* Opens "ref" or "cpu"; NULL: the best available. */
+/* Opens "cuda", "cpu" or "ref"; NULL: the best available. PANTRY_UNSUPPORTED says why this machine has no such device.
+ */
 pantry_status pn_device_open(const char *name, const struct pn_device_options *options, struct pn_device **out,
                              struct pantry_error *err);
 void pn_device_close(struct pn_device *device);

@@ -70,8 +70,14 @@ static pantry_status read_text(struct collector *c, pantry_model *model, const c
     struct pn_runner *runner = model->runner;
     const struct pn_observer observer = {collect, c};
     pantry_status status = pn_windows_open(&windows, model, text, len, NULL, 0, o->n_context, o->max_windows, err);
-    for (int i = 0; !status && i < runner->n_parts; i++)
-        runner->parts[i].device->observer = &observer;
+    for (int i = 0; !status && i < runner->n_parts; i++) {
+        struct pn_device *device = runner->parts[i].device;
+        if (device->properties.unified)
+            device->observer = &observer;
+        else
+            status = pn_fail(err, PANTRY_UNSUPPORTED, "%s: importances cannot be measured (allowed: the device \"cpu\")",
+                             device->properties.name);
+    }
     for (int i = 0; !status && i < windows.n_windows; i++) {
         status = pn_windows_read(&windows, i, err);
         if (!status && c->failed)

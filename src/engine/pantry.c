@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "engine/disk_io.h"
 #include "engine/gguf_tokenizer.h"
+#include "engine/offload.h"
 #include "model/hf/hf.h"
 #include "model/vision/gguf.h"
 #include "text/tokenizer/tokenizer_files.h"
@@ -27,6 +28,20 @@ const char *pantry_version(void)
 void pantry_free(void *p)
 {
     free(p);
+}
+
+/* ---- devices ---- */
+
+pantry_status pantry_device_describe(const char *name, char *text, size_t size, struct pantry_error *err)
+{
+    const struct pn_device_options options = {0};
+    struct pn_device *device;
+    pantry_status status = pn_devices_open(name, &options, &device, err);
+    if (status)
+        return status;
+    snprintf(text, size, "%s", device->properties.name);
+    pn_devices_close(device);
+    return PANTRY_OK;
 }
 
 /* ---- models ---- */
@@ -162,7 +177,10 @@ static pantry_status load(const char *path, const struct pantry_model_options *o
     if ((status = pn_model_new_adapted(weights, &m->rope, o->adapters, &model, err)))
         return status;
     struct pn_device_options options = {.n_threads = o->n_threads, .isa = o->isa};
-    if ((status = pn_split_open(o->device, &options, model->hp.n_layer, &split, err))) {
+    char text[PN_OFFLOAD_TEXT];
+    const char *devices;
+    status = pn_offload(o->device, o->gpu_layers, o->n_context, &options, model, text, &devices, err);
+    if (status || (status = pn_split_open(devices, &options, model->hp.n_layer, &split, err))) {
         pn_model_free(model);
         return status;
     }
@@ -190,9 +208,6 @@ pantry_status pantry_model_load(const char *path, const struct pantry_model_opti
     uint64_t start = pn_clock_ns();
     *model = NULL;
     pantry_status status = pn_take_options(&o, options, "options of a model", err);
-    if (!status && o.reserved)
-        status = pn_fail(err, PANTRY_UNSUPPORTED,
-                         "the options of a model set a member that this library does not have (reserved)");
     if (status)
         return status;
     struct pantry_model *m = calloc(1, sizeof *m);

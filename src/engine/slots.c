@@ -19,6 +19,21 @@ static void free_memory(struct pn_slots *s)
         s->part[i].device->class->buffer_free(s->part[i].device, &s->part[i].memory);
 }
 
+/* The most blocks for which devices that commit memory at once have room, with as much left for other things. */
+static uint64_t room_on_devices(const struct pn_slots *s, uint64_t n)
+{
+    for (int i = 0; i < s->n_parts; i++) {
+        const struct pn_slots_part *p = &s->part[i];
+        uint64_t total = UINT64_MAX, left = UINT64_MAX;
+        if (!p->device->properties.commits || !p->stride)
+            continue;
+        p->device->class->memory(p->device, &total, &left);
+        if (left != UINT64_MAX && left / 2 / p->stride < n)
+            n = left / 2 / p->stride;
+    }
+    return n;
+}
+
 static pantry_status reserve(struct pn_slots *s, size_t n, struct pantry_error *err)
 {
     pantry_status status = PANTRY_OK;
@@ -40,6 +55,7 @@ pantry_status pn_slots_init(struct pn_slots *s, struct pn_device *const *devices
         s->stride += s->part[i].stride;
     }
     uint64_t n = s->stride ? max_bytes / s->stride : most;
+    n = room_on_devices(s, n);
     n = n < 2 ? 2 : n > most ? most : n;
     pantry_status status = PANTRY_NO_MEMORY;
     for (; status && n >= 1; n /= 2) { /* fewer if addresses are limited */

@@ -282,7 +282,7 @@ static pantry_status open_trainer(struct tune *t, struct pantry_error *err)
     t->weights = NULL;
     if (status)
         return status;
-    if ((status = pn_device_open(t->o.device, &options, &t->device, err))) {
+    if ((status = pn_device_open(t->o.device ? t->o.device : "cpu", &options, &t->device, err))) {
         pn_model_free(model);
         return status;
     }

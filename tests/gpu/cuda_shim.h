@@ -12,8 +12,13 @@
 #define __device__
 #define __global__
 #define __forceinline__ inline
+#define __noinline__ __attribute__((noinline))
 #define __grid_constant__
 #define __launch_bounds__(...)
+
+struct uint4 {
+    unsigned x, y, z, w;
+};
 
 extern "C" struct pn_emulated_state pn_emulated_state;
 struct pn_emulated_state pn_emulated_state;

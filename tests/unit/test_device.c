@@ -14,6 +14,7 @@
 #include "base/os.h"
 #include "device/cpu/kernel.h"
 #include "device/device.h"
+#include "emulated.h"
 #include "op_run.h"
 
 /* ---- opening ---- */
@@ -38,9 +39,16 @@ static void opens_by_name(void **state)
     assert_int_equal(d->properties.cache_type, PN_TYPE_F32);
     assert_false(d->properties.fuses);
     pn_device_close(d);
+    if (emulated_cuda()) {
+        d = open_device(NULL, 1, NULL);
+        assert_string_equal(d->class->name, "cuda");
+        assert_string_equal(d->properties.name, "cuda (emulated GPU)");
+        assert_false(d->properties.fuses);
+        pn_device_close(d);
+    }
     for (int n = 1; n < 4; n++) {
         char name[96];
-        d = open_device(n == 3 ? NULL : "cpu", n, "generic");
+        d = open_device(n == 3 && !emulated_cuda() ? NULL : "cpu", n, "generic");
         snprintf(name, sizeof name, "cpu (generic, %d thread%s)", n, n > 1 ? "s" : "");
         assert_string_equal(d->class->name, "cpu");
         assert_string_equal(d->properties.name, name);
@@ -63,10 +71,10 @@ static void devices_that_cannot_be_opened(void **state)
         pantry_status status;
         const char *text;
     } cases[] = {
-        {"abacus", NULL, PANTRY_NOT_FOUND, "unknown device (found \"abacus\", allowed \"cpu\" and \"ref\")"},
-        {"", NULL, PANTRY_NOT_FOUND, "unknown device (found \"\", allowed \"cpu\" and \"ref\")"},
+        {"abacus", NULL, PANTRY_NOT_FOUND, "unknown device (found \"abacus\", allowed \"cuda\", \"cpu\" and \"ref\")"},
+        {"", NULL, PANTRY_NOT_FOUND, "unknown device (found \"\", allowed \"cuda\", \"cpu\" and \"ref\")"},
         {"cpu", "sse9", PANTRY_INVALID, "this processor has no instruction set \"sse9\""},
-        {NULL, "", PANTRY_INVALID, "this processor has no instruction set \"\""},
+        {"cpu", "", PANTRY_INVALID, "this processor has no instruction set \"\""},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct pantry_error err = {0};

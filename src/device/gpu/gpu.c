@@ -21,7 +21,7 @@ pantry_status pn_gpu_open(const struct pn_gpu_driver_class *driver, const struct
     pthread_mutex_init(&g->lock, NULL);
     g->base.class = class;
     g->base.properties = (struct pn_device_properties){
-        .fuses = false, .unified = false, .n_threads = 1, .cache_type = PN_TYPE_F16};
+        .fuses = false, .unified = false, .commits = true, .n_threads = 1, .cache_type = PN_TYPE_F16};
     snprintf(g->base.properties.name, sizeof g->base.properties.name, "%s (%s)", class->name, g->driver->name);
     *out = &g->base;
     return PANTRY_OK;

@@ -1,0 +1,19 @@
+/* How many layers of a model a device with its own memory has room for: the last ones go to it, the others stay with the
+ * processor. */
+#ifndef PN_ENGINE_OFFLOAD_H
+#define PN_ENGINE_OFFLOAD_H
+
+#include "device/device.h"
+#include "model/model.h"
+
+enum { PN_OFFLOAD_TEXT = 80 };
+
+/* The devices of a model, in the words of pn_split_open. `device` is the user's choice, or NULL: the best available.
+ * `layers` is how many go to a GPU; 0: as many as fit, below 0: none. `n_context` is the context to keep room for; 0:
+ * as trained, at most OFFLOAD_CONTEXT. The result is `device` itself where there is nothing to divide, or points to
+ * `text`. PANTRY_INVALID: layers for a GPU are asked for, but the device is none, or says itself what runs where. */
+pantry_status pn_offload(const char *device, int layers, int n_context, const struct pn_device_options *options,
+                         const struct pn_model *model, char text[PN_OFFLOAD_TEXT], const char **devices,
+                         struct pantry_error *err);
+
+#endif
