@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct pn_device_class *const classes[] = {&pn_metal_device, &pn_cuda_device, &pn_cpu_device,
+static const struct pn_device_class *const classes[] = {&pn_cuda_device, &pn_metal_device, &pn_cpu_device,
                                                       &pn_ref_device}; /* best first */
 enum { N_CLASSES = sizeof classes / sizeof *classes };
 
