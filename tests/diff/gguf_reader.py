@@ -56,6 +56,7 @@ def build(folder):
             *objects,
             "-ljansson",
             "-lcrypto",
+            "-lyaml",
             "-lm",
             "-pthread",
         ],

@@ -223,6 +223,7 @@ class Ggml:
             ctypes.c_int64,
             ctypes.c_void_p,
         ]
+        self.lib.ggml_quantize_requires_imatrix.restype = ctypes.c_bool
         self.direct = {b"q8_1": self.lib.quantize_row_q8_1_ref, b"q8_k": self.lib.quantize_row_q8_K_ref}
         self.decoders = {
             "q8_k": self.lib.dequantize_row_q8_K,
@@ -245,7 +246,17 @@ class Ggml:
                 values.ctypes.data_as(ctypes.c_void_p), out.ctypes.data_as(ctypes.c_void_p), ctypes.c_int64(values.size)
             )
         else:
-            self.lib.ggml_quantize_chunk(info.gguf, values.ctypes.data, out.ctypes.data, 0, 1, values.size, None)
+            # Some types want importances: equal ones.
+            equal = np.ones(values.size, np.float32) if self.lib.ggml_quantize_requires_imatrix(info.gguf) else None
+            self.lib.ggml_quantize_chunk(
+                info.gguf,
+                values.ctypes.data,
+                out.ctypes.data,
+                0,
+                1,
+                values.size,
+                None if equal is None else equal.ctypes.data,
+            )
         return out
 
 

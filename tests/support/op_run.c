@@ -87,22 +87,40 @@ pn_array op_run_weight(struct op_run *o, pn_type type, const int64_t shape[3], f
 
 /* ---- running ---- */
 
+/* Memory of the device, with a copy of `from` unless it is NULL. */
+static void buffer_of(struct pn_device *d, struct pn_buffer *out, const void *from, size_t size)
+{
+    struct pantry_error err;
+    if (d->class->buffer_new(d, size ? size : 1, out, &err))
+        fail_msg("%s", err.text);
+    if (from)
+        d->class->write(d, out, 0, from, size);
+}
+
+static void *pointer(const struct pn_buffer *b)
+{
+    return (void *)(uintptr_t)b->address;
+}
+
 /* Pages of all sequences, the last one first, so that their order differs from that of the positions. */
 struct memory {
+    struct pn_device *device;
     struct pn_cache cache;
-    int32_t *pages; /* (n_lengths, a_sequence) */
+    struct pn_buffer k, v, pages; /* pages: (n_lengths, a_sequence) */
     int a_sequence;
 };
 
-static struct memory memory_new(const struct op_run *o)
+static struct memory memory_new(const struct op_run *o, struct pn_device *d)
 {
-    struct memory m = {.a_sequence = o->n_rows / PN_PAGE_TOKENS + 1};
+    struct memory m = {.device = d, .a_sequence = o->n_rows / PN_PAGE_TOKENS + 1};
     int n_pages = m.a_sequence * o->n_lengths;
     const struct op_cache *c = o->cache;
-    m.pages = calloc((size_t)n_pages, sizeof *m.pages);
-    assert_non_null(m.pages);
+    int32_t *pages = calloc((size_t)n_pages, sizeof *pages);
+    assert_non_null(pages);
     for (int i = 0; i < n_pages; i++)
-        m.pages[i] = n_pages - 1 - i;
+        pages[i] = n_pages - 1 - i;
+    buffer_of(d, &m.pages, pages, (size_t)n_pages * sizeof *pages);
+    free(pages);
     if (!c)
         return m;
     m.cache = (struct pn_cache){.type = c->type, .n_head = c->n_head, .dim_k = c->dim_k, .dim_v = c->dim_v};
@@ -110,19 +128,20 @@ static struct memory memory_new(const struct op_run *o)
     m.cache.v_row = c->value_in_key ? m.cache.k_row : pn_cache_row_bytes(c->type, c->dim_v);
     m.cache.k_page = (size_t)c->n_head * PN_PAGE_TOKENS * m.cache.k_row;
     m.cache.v_page = (size_t)c->n_head * PN_PAGE_TOKENS * m.cache.v_row;
-    m.cache.k = calloc((size_t)n_pages, m.cache.k_page);
-    m.cache.v = c->value_in_key ? m.cache.k : calloc((size_t)n_pages, m.cache.v_page);
-    assert_non_null(m.cache.k);
-    assert_non_null(m.cache.v);
+    buffer_of(d, &m.k, NULL, (size_t)n_pages * m.cache.k_page);
+    m.cache.k = m.cache.v = pointer(&m.k);
+    if (!c->value_in_key) {
+        buffer_of(d, &m.v, NULL, (size_t)n_pages * m.cache.v_page);
+        m.cache.v = pointer(&m.v);
+    }
     return m;
 }
 
 static void memory_free(struct memory *m)
 {
-    if (m->cache.v != m->cache.k)
-        free(m->cache.v);
-    free(m->cache.k);
-    free(m->pages);
+    m->device->class->buffer_free(m->device, &m->k);
+    m->device->class->buffer_free(m->device, &m->v);
+    m->device->class->buffer_free(m->device, &m->pages);
 }
 
 /* The next rows of every sequence as one batch. Returns their number; 0 at the end. */
@@ -164,26 +183,29 @@ static pantry_status run_step(struct compiled *c, const struct pn_batch *b, stru
 
 /* The states of all sequences, once or, if steps alternate, twice: `now` is the slot of a sequence's state. */
 struct slots {
+    struct pn_device *device;
+    struct pn_buffer memory; /* `all` on the device */
     float *all, *before;
     size_t n; /* floats of all sequences' states */
     int now[OP_MAX_SEQS];
 };
 
-static struct slots slots_new(const struct op_run *o, const float *states)
+static struct slots slots_new(const struct op_run *o, struct pn_device *d, const float *states)
 {
-    struct slots s = {.n = (size_t)o->n_lengths * (size_t)o->n_state};
+    struct slots s = {.device = d, .n = (size_t)o->n_lengths * (size_t)o->n_state};
     s.all = malloc((2 * s.n + 1) * sizeof *s.all);
     s.before = malloc((2 * s.n + 1) * sizeof *s.before);
     assert_non_null(s.all);
     assert_non_null(s.before);
     memcpy(s.all, states, s.n * sizeof *states);
     memcpy(s.all + s.n, states, s.n * sizeof *states);
+    buffer_of(d, &s.memory, s.all, 2 * s.n * sizeof *s.all);
     return s;
 }
 
 static void slots_give(const struct op_run *o, struct slots *s, struct pn_batch *b, struct pn_batch_seq *seqs)
 {
-    b->states = s->all;
+    b->states = pointer(&s->memory);
     b->state_stride = (size_t)o->n_state;
     for (int i = 0; i < b->n_seqs; i++) {
         int which = seqs[i].state_in, now = s->now[which];
@@ -197,6 +219,7 @@ static void slots_give(const struct op_run *o, struct slots *s, struct pn_batch 
 static void slots_take(const struct op_run *o, struct slots *s, const struct pn_batch *b)
 {
     size_t n = (size_t)o->n_state;
+    s->device->class->read(s->device, &s->memory, 0, s->all, 2 * s->n * sizeof *s->all);
     for (int i = 0; i < b->n_seqs && o->alternates; i++) {
         int in = b->seqs[i].state_in, which = in % o->n_lengths;
         assert_memory_equal(s->all + (size_t)in * n, s->before + (size_t)in * n, n * sizeof *s->all);
@@ -209,6 +232,7 @@ static void slots_free(const struct op_run *o, struct slots *s, float *states)
     size_t n = (size_t)o->n_state;
     for (int i = 0; i < o->n_lengths; i++)
         memcpy(states + (size_t)i * n, s->all + (size_t)(s->now[i] * o->n_lengths + i) * n, n * sizeof *states);
+    s->device->class->buffer_free(s->device, &s->memory);
     free(s->all);
     free(s->before);
 }
@@ -222,18 +246,20 @@ static void run_steps(const struct op_run *o, struct compiled *c, int slice, siz
     int32_t *ids = calloc(rows, 5 * sizeof *ids), *pos = ids + rows, *out_rows = pos + rows, *last = out_rows + rows,
             *begin = last + rows;
     float *result = calloc(rows * n, sizeof *result);
+    struct pn_buffer made;
     assert_non_null(ids);
     assert_non_null(result);
+    buffer_of(c->device, &made, NULL, rows * n * sizeof *result);
     for (int i = 0; i < o->n_rows; i++)
         out_rows[i] = i;
-    struct memory m = memory_new(o);
-    struct slots slots = slots_new(o, states);
+    struct memory m = memory_new(o, c->device);
+    struct slots slots = slots_new(o, c->device, states);
     struct pn_batch b = {.ids = ids,
                          .pos = pos,
                          .seqs = seqs,
-                         .tables = m.pages,
+                         .tables = pointer(&m.pages),
                          .out_rows = out_rows,
-                         .results = (void *[]){result},
+                         .results = (void *[]){pointer(&made)},
                          .caches = &m.cache};
     b.last = o->last ? last : NULL;
     b.first = o->first ? begin : NULL;
@@ -242,11 +268,13 @@ static void run_steps(const struct op_run *o, struct compiled *c, int slice, siz
         if (run_step(c, &b, &err))
             fail_msg("%s", err.text);
         slots_take(o, &slots, &b);
+        c->device->class->read(c->device, &made, 0, result, (size_t)b.n_tokens * n * sizeof *result);
         for (int i = 0; i < b.n_tokens; i++)
             memcpy(out + (size_t)ids[i] * n, result + (size_t)i * n, n * sizeof *out);
     }
     slots_free(o, &slots, states);
     memory_free(&m);
+    c->device->class->buffer_free(c->device, &made);
     free(ids);
     free(result);
 }
@@ -304,9 +332,21 @@ pantry_status op_step(const struct pn_graph *g, pn_array result, const struct op
                       const struct pn_batch *b, struct pantry_error *err)
 {
     struct compiled c = compile(g, result, device, b->n_tokens);
-    pantry_status status = run_step(&c, b, err);
+    const struct pn_node *n = pn_node(g, result);
+    size_t bytes = (size_t)pn_batch_n_rows(b, n->rows) * (size_t)n->n1 * (size_t)n->n2 * sizeof(float);
+    bool apart = !c.device->properties.unified; /* then its results are not the host's */
+    struct pn_batch on_device = *b;
+    struct pn_buffer made = {0};
+    if (apart) {
+        buffer_of(c.device, &made, NULL, bytes);
+        on_device.results = (void *[]){pointer(&made)};
+    }
+    pantry_status status = run_step(&c, &on_device, err);
     if (!status && !b->states)
-        status = run_step(&c, b, err);
+        status = run_step(&c, &on_device, err);
+    if (!status && apart)
+        c.device->class->read(c.device, &made, 0, b->results[0], bytes);
+    c.device->class->buffer_free(c.device, &made);
     compiled_free(&c);
     return status;
 }

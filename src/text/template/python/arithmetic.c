@@ -124,7 +124,8 @@ static jv int_binary(struct jj_run *r, char op, jv a, jv b)
                     : op == 'F' ? "integer division or modulo by zero"
                                 : "integer modulo by zero");
     if (op == '/') {
-        if (!big && llabs(x) <= 1LL << 53 && llabs(y) <= 1LL << 53 && x != INT64_MIN && y != INT64_MIN)
+        const int64_t exact = (int64_t)1 << 53; /* doubles hold every integer up to here */
+        if (!big && x <= exact && x >= -exact && y <= exact && y >= -exact)
             return jj_float((double)x / (double)y);
         return pn_jj_big_true_divide(r, a, b);
     }
