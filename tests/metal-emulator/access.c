@@ -1,5 +1,5 @@
 /* Every access of a kernel to memory. Kernels are compiled with the compiler's instrumentation for races, whose calls
- * arrive here instead of in its own runtime.
+ * arrive here instead of in its own runtime; so do those of its check of alignment.
  *
  * An access must be inside of memory that the kernel has: a resident buffer, its arguments, its group's memory, its own
  * stack. Each four bytes have a record of the last accesses, which finds those that nothing orders: of two threads of a
@@ -298,4 +298,22 @@ void __tsan_func_exit(void)
 
 void __tsan_init(void)
 {
+}
+
+/* What the compiler passes about a pointer that is not aligned as its type wants. */
+struct mismatch {
+    const char *file;
+    uint32_t line, column;
+    const struct {
+        uint16_t kind, info;
+        char name[];
+    } *type;
+    unsigned char log2_alignment, kind;
+};
+EXPORT void __ubsan_handle_type_mismatch_v1(const struct mismatch *m, const void *p);
+
+void __ubsan_handle_type_mismatch_v1(const struct mismatch *m, const void *p)
+{
+    emu_fault("misaligned: %s:%u uses %p as %s, which needs multiples of %d", m->file, m->line, p, m->type->name,
+              1 << m->log2_alignment);
 }

@@ -154,7 +154,7 @@ static bool compile(const char *cxx, const char *include, const char *source, co
 {
     char *headers = text("-I%s", include);
     char *argv[] = {(char *)cxx, "-x", "c++", "-std=c++14", "-O2", "-fPIC", "-fvisibility=hidden",
-                    "-fsanitize=thread", "-nostdinc", "-fno-exceptions", "-fno-rtti", "-ffp-contract=off", "-w",
+                    "-fsanitize=thread", "-fsanitize=alignment", "-nostdinc", "-fno-exceptions", "-fno-rtti", "-ffp-contract=off", "-w",
                     "-fno-strict-aliasing", "-fsigned-char", headers, "-c", (char *)source, "-o", (char *)out, NULL};
     bool ok = run(argv, messages);
     free(headers);

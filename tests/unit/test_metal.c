@@ -412,6 +412,9 @@ static void bugs_of_kernels_are_noticed(void **state)
     must_fail("    a.out.data[0] = 1.0f;", 1, "missing barrier in the group: it writes buffer + 0");
     must_fail("    GLOBAL float *nowhere = (GLOBAL float *)(u64)(16 + 4 * THREAD);\n    a.out.data[THREAD] = *nowhere;", 1,
               "where it has no memory");
+    must_fail("    GLOBAL const float *odd = (GLOBAL const float *)((GLOBAL const u8 *)a.src[0].data + 2);\n"
+              "    a.out.data[THREAD] = odd[THREAD];",
+              1, "misaligned: program_source");
 }
 
 static void a_missing_barrier_between_launches_is_noticed(void **state)
