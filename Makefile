@@ -283,7 +283,7 @@ $(B)/embedded/%.c: docs/%.json
 	    echo 'const size_t pn_embedded_$*_len = sizeof pn_embedded_$*;'; } > $@.new && mv $@.new $@
 
 GPU_SRC := $(wildcard src/device/gpu/kernels/*.gpu) src/device/gpu/args.h src/tensor/type.def src/tensor/act.def \
-    src/tensor/quant/iquants_grid.def
+    src/tensor/quant/iquants_grid.def src/device/gpu/products.def
 $(B)/embedded/gpu_kernels.c: tools/embed-kernels $(GPU_SRC)
 	@mkdir -p $(@D)
 	$(call say,EMBED,src/device/gpu/kernels)

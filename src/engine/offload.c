@@ -12,9 +12,9 @@ static const uint64_t spare_bytes = (uint64_t)512 << 20;
 enum { SPARE_SHARE = 10, OFFLOAD_CONTEXT = 8192 };
 
 /* Bytes that each layer needs on a GPU; `layers` has room for n_layer + 2: before the first, the layers, after the last.
- */
+ * `experts`: of these, what all routed experts need. */
 struct needs {
-    uint64_t *layers;
+    uint64_t *layers, experts;
     int n_layer;
 };
 
@@ -43,6 +43,13 @@ static void add_weights(const struct needs *n, const struct pn_graph *g, int32_t
         *need_of(n, layer) += pn_weight_bytes(list[i]);
 }
 
+static void add_experts(struct needs *n, const struct pn_graph *g)
+{
+    for (size_t a = 0; a < g->len; a++)
+        if (g->data[a].op == PN_OP_MATMUL_EACH && g->data[a].src[2] != PN_NONE)
+            n->experts += pn_weight_bytes(pn_node(g, g->data[a].src[1])->weight);
+}
+
 /* A pool takes at most half of what is left, so keys and values count twice. */
 static void add_caches(const struct needs *n, const struct pn_model *m, pn_type type, uint64_t n_context)
 {
@@ -62,12 +69,14 @@ static pantry_status find_needs(const struct pn_model *m, pn_type type, uint64_t
 {
     size_t n_sources = m->graph.len * PN_MAX_SRC + 1;
     const struct pn_weight **list = calloc(n_sources, sizeof *list);
-    *n = (struct needs){calloc((size_t)m->hp.n_layer + 2, sizeof *n->layers), m->hp.n_layer};
+    *n = (struct needs){calloc((size_t)m->hp.n_layer + 2, sizeof *n->layers), 0, m->hp.n_layer};
     pantry_status status = list && n->layers ? PANTRY_OK : pn_no_memory(err, "a model");
     for (int layer = -1; layer <= m->hp.n_layer && !status; layer++)
         add_weights(n, &m->graph, layer, list);
-    if (!status)
+    if (!status) {
         add_caches(n, m, type, n_context);
+        add_experts(n, &m->graph);
+    }
     free(list);
     return status;
 }
@@ -86,9 +95,9 @@ static int layers_that_fit(const struct needs *n, uint64_t room)
     return fit;
 }
 
-/* How many of the last layers go to the device. */
+/* How many of the last layers go to the device; with `*experts`, all of them do, without their experts. */
 static pantry_status count_layers(const struct pn_device *d, int layers, int n_context, const struct pn_model *m,
-                                  int *out, struct pantry_error *err)
+                                  int *out, bool *experts, struct pantry_error *err)
 {
     struct needs n;
     uint64_t total = 0, left = 0, context = n_context > 0 ? (uint64_t)n_context : (uint64_t)m->hp.n_context_train;
@@ -101,8 +110,11 @@ static pantry_status count_layers(const struct pn_device *d, int layers, int n_c
     d->class->memory(d, &total, &left);
     pantry_status status = find_needs(m, d->properties.cache_type, context, &n, err);
     if (!status) {
-        uint64_t spare = spare_bytes + left / SPARE_SHARE;
-        *out = layers_that_fit(&n, left > spare ? left - spare : 0);
+        uint64_t spare = spare_bytes + left / SPARE_SHARE, room = left > spare ? left - spare : 0, all = 0;
+        *out = layers_that_fit(&n, room);
+        for (int layer = -1; layer <= m->hp.n_layer; layer++)
+            all += *need_of(&n, layer);
+        *experts = *out < m->hp.n_layer && n.experts && all - n.experts <= room;
     }
     free(n.layers);
     return status;
@@ -114,6 +126,7 @@ pantry_status pn_offload(const char *device, int layers, int n_context, const st
 {
     struct pn_device *d;
     int n = 0;
+    bool experts = false;
     *devices = device;
     if (device && strpbrk(device, ",:")) {
         if (layers)
@@ -128,9 +141,11 @@ pantry_status pn_offload(const char *device, int layers, int n_context, const st
         status = pn_fail(err, PANTRY_INVALID, "%s: %d layers cannot go to a GPU, since it is none", d->properties.name,
                          layers);
     if (divides && !status)
-        status = count_layers(d, layers, n_context, m, &n, err);
+        status = count_layers(d, layers, n_context, m, &n, &experts, err);
     if (divides && !status && n < m->hp.n_layer) {
-        if (n == 0)
+        if (experts)
+            snprintf(text, PN_OFFLOAD_TEXT, "%s,cpu:experts", d->class->name);
+        else if (n == 0)
             snprintf(text, PN_OFFLOAD_TEXT, "cpu");
         else
             snprintf(text, PN_OFFLOAD_TEXT, "cpu:0-%d,%s:%d-", m->hp.n_layer - n - 1, d->class->name,

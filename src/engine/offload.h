@@ -1,5 +1,5 @@
-/* How many layers of a model a device with its own memory has room for: the last ones go to it, the others stay with the
- * processor. */
+/* What part of a model a device with its own memory has room for. Of a mixture of experts, everything but the experts,
+ * since each token needs few of these; else as many of the last layers as fit. The processor runs the rest. */
 #ifndef PN_ENGINE_OFFLOAD_H
 #define PN_ENGINE_OFFLOAD_H
 
@@ -10,7 +10,7 @@ enum { PN_OFFLOAD_TEXT = 80 };
 
 /* The devices of a model, in the words of pn_split_open. `device` is the user's choice, or NULL: the best available.
  * `layers` is how many go to a GPU; 0: as many as fit, below 0: none. `n_context` is the context to keep room for; 0:
- * as trained, at most OFFLOAD_CONTEXT. The result is `device` itself where there is nothing to divide, or points to
+ * as trained, at most 8,192. The result is `device` itself where there is nothing to divide, or points to
  * `text`. PANTRY_INVALID: layers for a GPU are asked for, but the device is none, or says itself what runs where. */
 pantry_status pn_offload(const char *device, int layers, int n_context, const struct pn_device_options *options,
                          const struct pn_model *model, char text[PN_OFFLOAD_TEXT], const char **devices,

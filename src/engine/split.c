@@ -11,7 +11,7 @@
 static pantry_status malformed(const char *text, struct pantry_error *err)
 {
     return pn_fail(err, PANTRY_INVALID,
-                   "invalid devices (found \"%.60s\", allowed up to %d such as \"cpu\" or \"cpu:0-15,ref:16-\")", text,
+                   "invalid devices (found \"%.60s\", allowed up to %d such as \"cpu\", \"cpu:0-15,cuda:16-\" or \"cuda,cpu:experts\")", text,
                    PN_MAX_PARTS);
 }
 
@@ -28,13 +28,17 @@ static bool take_number(const char **at, int *out)
     return ok;
 }
 
-/* "", ":4", ":4-" or ":4-7" */
-static bool take_layers(const char **at, int n_layer, int *first, int *last)
+/* "", ":experts", ":4", ":4-" or ":4-7" */
+static bool take_layers(const char **at, int n_layer, int *first, int *last, bool *experts)
 {
+    static const char word[] = ":experts";
     *first = -1;
     *last = -1;
-    if (**at != ':')
-        return true;
+    *experts = strncmp(*at, word, strlen(word)) == 0;
+    if (*experts)
+        *at += strlen(word);
+    if (*experts || **at != ':')
+        return !*experts || **at == ',' || **at == '\0';
     ++*at;
     if (!take_number(at, first))
         return false;
@@ -71,7 +75,7 @@ static pantry_status check_layers(const struct pn_split *s, int n_layer, struct 
         bool rest = false;
         for (int i = 0; i < s->n; i++) {
             n += s->first[i] <= layer && layer <= s->last[i];
-            rest |= s->first[i] < 0;
+            rest |= s->first[i] < 0 && s->experts != i + 1;
         }
         if (n > 1 || (n == 0 && !rest))
             return pn_fail(err, PANTRY_INVALID, "layer %d is assigned to %s", layer, n ? "two devices" : "no device");
@@ -87,9 +91,12 @@ static pantry_status open_all(const char *text, const struct pn_device_options *
         const char *name = at;
         size_t len = strcspn(at, ":,");
         int i = s->n;
+        bool experts;
         at += len;
-        if (i == PN_MAX_PARTS || !take_layers(&at, n_layer, &s->first[i], &s->last[i]) || (*at && *at != ','))
+        if (i == PN_MAX_PARTS || !take_layers(&at, n_layer, &s->first[i], &s->last[i], &experts) ||
+            (*at && *at != ',') || (experts && s->experts))
             return malformed(text, err);
+        s->experts = experts ? i + 1 : s->experts;
         status = open_one(s, name, len, o, err);
         if (!*at)
             break;
@@ -135,9 +142,23 @@ static int chosen(const struct pn_split *s, int layer, int n_layer)
     for (int i = s->n - 1; i >= 0; i--) {
         if (s->first[i] >= 0 && s->first[i] <= layer && layer <= s->last[i])
             return i;
-        rest = s->first[i] < 0 ? i : rest;
+        rest = s->first[i] < 0 && s->experts != i + 1 ? i : rest;
     }
     return rest;
+}
+
+/* Marks the products with routed experts, and what is done with each expert's results before they are added up. */
+static bool *find_experts(const struct pn_graph *g)
+{
+    bool *found = calloc(g->len + 1, sizeof *found);
+    for (size_t a = 0; found && a < g->len; a++) {
+        const struct pn_node *n = &g->data[a];
+        found[a] = (n->op == PN_OP_MATMUL_EACH && n->src[2] != PN_NONE) || n->op == PN_OP_EACH_BIAS ||
+                   n->op == PN_OP_EACH_SCALE || (n->op == PN_OP_EACH_SUM && n->src[1] != PN_NONE);
+        for (int i = 0; i < n->n_src && !found[a]; i++)
+            found[a] = n->src[i] != PN_NONE && found[n->src[i]] && pn_node(g, n->src[i])->op != PN_OP_EACH_SUM;
+    }
+    return found;
 }
 
 static bool has_cache(const struct pn_node *n)
@@ -185,7 +206,8 @@ pantry_status pn_split_assign(const struct pn_split *s, const struct pn_model *m
 {
     const struct pn_graph *g = &m->graph;
     unsigned *possible = caches_possible(s, m);
-    pantry_status status = possible ? PANTRY_OK : pn_no_memory(err, "a model");
+    bool *experts = find_experts(g);
+    pantry_status status = possible && experts ? PANTRY_OK : pn_no_memory(err, "a model");
     for (size_t a = 0; a < g->len && !status; a++) {
         const struct pn_node *n = &g->data[a];
         enum pn_op_kind kind = pn_op_kind(n->op);
@@ -196,7 +218,9 @@ pantry_status pn_split_assign(const struct pn_split *s, const struct pn_model *m
         if (n->op == PN_OP_ATTENTION) /* written before */
             device = device_of_cache[n->attn.cache];
         else
-            device = choose(s, g, n, chosen(s, n->layer, m->hp.n_layer), has_cache(n) ? possible[n->attn.cache] : ~0u);
+            device = choose(s, g, n,
+                            s->experts && experts[a] ? s->experts - 1 : chosen(s, n->layer, m->hp.n_layer),
+                            has_cache(n) ? possible[n->attn.cache] : ~0u);
         if (device < 0)
             status =
                 pn_fail(err, PANTRY_UNSUPPORTED, "%s%s: operation %s is not supported", s->devices[0]->properties.name,
@@ -206,5 +230,6 @@ pantry_status pn_split_assign(const struct pn_split *s, const struct pn_model *m
         device_of[a] = (int8_t)device;
     }
     free(possible);
+    free(experts);
     return status;
 }

@@ -9,11 +9,12 @@
 struct pn_split {
     struct pn_device *devices[PN_MAX_PARTS];
     int first[PN_MAX_PARTS], last[PN_MAX_PARTS]; /* layers; first -1: all that no other device has */
+    int experts;                                 /* 1 + the device that runs the experts of all layers; 0: none does */
     int n;
 };
 
-/* Opens the devices in `text`: "cpu"; "cpu:0-15,ref:16-" with the layers of each; "cpu,ref": the second runs what the
- * first does not support. NULL: the best available. Nodes before the first layer go with the first, those after the
+/* Opens the devices in `text`: "cpu"; "cpu:0-15,ref:16-" with the layers of each; "cuda,cpu:experts": the second runs
+ * the experts of all layers; "cpu,ref": the second runs what the first does not support. NULL: the best available. Nodes before the first layer go with the first, those after the
  * last with the last. */
 pantry_status pn_split_open(const char *text, const struct pn_device_options *options, int n_layer,
                             struct pn_split *out, struct pantry_error *err);

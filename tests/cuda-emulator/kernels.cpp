@@ -20,8 +20,7 @@ KERNEL(test_decode)
 #define PN_TYPE(NAME, name, number, block, bytes, planes)                                                              \
     case PN_TYPE_##NAME:                                                                                               \
         if (a.n1 == 1)                                                                                                 \
-            unpack_planes<16>(of_type<PN_TYPE_##NAME>(), a.w, planes_of<planes_in<PN_TYPE_##NAME>::N>(a.w, mat, row),   \
-                              first, v);                                                                               \
+            unpack_planes<16>(of_type<PN_TYPE_##NAME>(), a.w, planes_of<PN_TYPE_##NAME>(a.w, mat, row), first, v);        \
         else                                                                                                           \
             decode32<PN_TYPE_##NAME>(a.w, mat, row, first, v);                                                         \
         break;

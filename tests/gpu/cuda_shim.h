@@ -19,6 +19,9 @@
 struct uint4 {
     unsigned x, y, z, w;
 };
+struct float4 {
+    float x, y, z, w;
+};
 
 extern "C" struct pn_emulated_state pn_emulated_state;
 struct pn_emulated_state pn_emulated_state;

@@ -29,8 +29,8 @@ struct pn_gpu_view {
 struct pn_gpu_plane {
     PN_GPU_PTR(const u8) data; /* row 0 of matrix 0 */
     i64 row_bytes, mat_bytes;
-    i32 type; /* of scales and biases: a pn_type */
-    i32 pad;
+    i32 type;    /* of scales and biases: a pn_type */
+    i32 aligned; /* whether each row of each matrix starts at a multiple of 16 */
 };
 
 struct pn_gpu_address {
@@ -103,7 +103,20 @@ struct pn_gpu_recurrent {
     float scale;
 };
 
+/* Products. Which matrix a row's slot is multiplied with: */
+enum pn_gpu_slots {
+    PN_GPU_ONE_SLOT, /* the only one; heads are read as one row */
+    PN_GPU_EACH_ITS, /* the slot's own */
+    PN_GPU_ROUTED    /* that of the route */
+};
+
+struct pn_gpu_product {
+    PN_GPU_PTR(i32) sorted; /* of tiles: slots by expert, see sort_slots */
+    i32 slots;              /* enum pn_gpu_slots */
+};
+
 union pn_gpu_params {
+    struct pn_gpu_product product;
     struct pn_gpu_rope rope;
     struct pn_gpu_route route;
     struct pn_gpu_attention attn;

@@ -20,6 +20,18 @@ struct pn_program {
     size_t max_launches;
 };
 
+/* The operations of a plan without fusion: one per phase. */
+static struct pn_step step_of(const struct pn_plan *plan, const struct pn_phase *phase)
+{
+    if (phase->n_row > 0)
+        return plan->steps[phase->first_row];
+    if (phase->kind != PN_PHASE_PRODUCT)
+        return *phase->step;
+    const struct pn_product *item = &phase->products[0];
+    return (struct pn_step){
+        .array = item->matmul, .node = pn_node(plan->graph, item->matmul), .out = item->to, .src = {phase->from}};
+}
+
 /* ---- weights ---- */
 
 /* Bytes that will be written to program->numbers. With `data` NULL only counts. */
@@ -78,27 +90,29 @@ static void add_matrix(struct pn_program *p, pn_array a, struct numbers *k)
         out->plane[i].row_bytes = (i64)plane->row_bytes;
         out->plane[i].mat_bytes = (i64)plane->mat_bytes;
         out->plane[i].type = (i32)plane->type;
+        uint64_t starts = plane->row_bytes | (w->mats ? 0 : plane->mat_bytes);
         for (int64_t m = 0; m < w->n_mat && w->mats; m++) {
             uint64_t at = place_of(p, w->mats[m * w->n_planes + i], bytes, k);
             if (mats)
                 mats[m * w->n_planes + i] = at;
+            starts |= at;
         }
         if (!w->mats)
             out->plane[i].data = place_of(p, plane->data, bytes + (size_t)(w->n_mat - 1) * plane->mat_bytes, k);
+        out->plane[i].aligned = (starts | out->plane[i].data) % 16 == 0;
     }
 }
 
-/* Marks which weights the plan's nodes read, and as what. */
+/* Marks which weights the plan's operations read, and as what. */
 static void mark(const struct pn_program *p, unsigned char *as_vector, unsigned char *as_matrix)
 {
     const struct pn_graph *g = p->plan->graph;
-    for (size_t a = 0; a < g->len; a++) {
-        int matrix = pn_gpu_matrix_operand(g->data[a].op);
-        for (int i = 0; i < g->data[a].n_src; i++) {
-            pn_array src = g->data[a].src[i];
-            if (src != PN_NONE && pn_node(g, src)->op == PN_OP_WEIGHT && pn_gpu_op(g->data[a].op))
-                (i == matrix ? as_matrix : as_vector)[src] = 1;
-        }
+    for (int k = 0; k < p->plan->n_phases; k++) {
+        const struct pn_node *n = step_of(p->plan, &p->plan->phases[k]).node;
+        int matrix = pn_gpu_matrix_operand(n->op);
+        for (int i = 0; i < n->n_src; i++)
+            if (n->src[i] != PN_NONE && pn_node(g, n->src[i])->op == PN_OP_WEIGHT)
+                (i == matrix ? as_matrix : as_vector)[n->src[i]] = 1;
     }
 }
 
@@ -158,18 +172,6 @@ void pn_gpu_program_free(struct pn_device *device, struct pn_program *p)
     pthread_mutex_unlock(&g->lock);
     pn_arena_free(&p->arena);
     free(p);
-}
-
-/* The operations of a plan without fusion: one per phase. */
-static struct pn_step step_of(const struct pn_plan *plan, const struct pn_phase *phase)
-{
-    if (phase->n_row > 0)
-        return plan->steps[phase->first_row];
-    if (phase->kind != PN_PHASE_PRODUCT)
-        return *phase->step;
-    const struct pn_product *item = &phase->products[0];
-    return (struct pn_step){
-        .array = item->matmul, .node = pn_node(plan->graph, item->matmul), .out = item->to, .src = {phase->from}};
 }
 
 static size_t lists_bytes(const struct pn_plan *plan)
