@@ -201,6 +201,7 @@ struct pantry_model_info {
     int n_embedding;             /* values of an embedding */
     enum pantry_pooling pooling; /* MEAN, CLS or LAST: how its embeddings are made */
     bool sees;                   /* prompts may have pictures */
+    double device_bandwidth;     /* as in pantry_stats */
 };
 
 /* Fills *info. */
@@ -806,6 +807,8 @@ struct pantry_stats {
     enum pantry_stop stop;
     int n_loaded; /* of the cached tokens, those that came from the folder `cache_dir` */
     int n_steps;  /* of decoding, after the first token; fewer than tokens if a grammar forced some */
+    double device_bandwidth; /* bytes per second that the model's device reads from memory of its own; 0: it uses main
+                                memory, or shares the model with another */
 };
 
 struct pantry_logprob {

@@ -141,12 +141,14 @@ static int measure(const struct chosen *chosen, pantry_model *model, struct pn_m
     }
     if (show)
         fputs("\r\033[K", stderr);
-    result->busy = used_seconds() - used < ((double)pn_clock_ns() - began) * 1e-9 * hindered * n_threads(machine);
+    result->busy = info.device_bandwidth <= 0 && /* a GPU leaves the processor idle */
+                   used_seconds() - used < ((double)pn_clock_ns() - began) * 1e-9 * hindered * n_threads(machine);
     if (status == PN_EXIT_DONE) {
         summarize(&result->prefill);
         summarize(&result->decode);
         summarize(&result->first_token);
-        result->bandwidth = pantry_read_bandwidth(machine->model.n_threads);
+        result->bandwidth =
+            info.device_bandwidth > 0 ? info.device_bandwidth : pantry_read_bandwidth(machine->model.n_threads);
     }
     pantry_session_free(session);
     free(ids);

@@ -78,8 +78,7 @@ static void examine_device(struct examination *e)
     }
     pantry_model_info(model, &info, NULL);
     snprintf(e->device, sizeof e->device, "%s", info.device);
-    struct pn_machine_check *c =
-        add(e, "device", "%s runs all layers, the only kind of device of this version", info.device);
+    struct pn_machine_check *c = add(e, "device", "%s runs models", info.device);
     pantry_model_free(model);
     if (strstr(e->device, "generic"))
         advise(c, PN_MACHINE_ADVICE, "this processor has no vector instructions that pantry knows, so models are slow",
@@ -321,12 +320,14 @@ static void prove(struct examination *e)
                "mend what the sentence names; it needs 90 MB of TMPDIR");
         return;
     }
-    double rate = pn_cli_decode_rate(&stats), bytes = rate * stats.bytes_per_token, read = pantry_read_bandwidth(0);
+    double rate = pn_cli_decode_rate(&stats), bytes = rate * stats.bytes_per_token;
+    double read = stats.device_bandwidth > 0 ? stats.device_bandwidth : pantry_read_bandwidth(0);
     struct pn_machine_check *c =
         add(e, "decoding",
             "%s with random weights on %s: %.0f tok/s, %.1f GB/s, %.0f %% of the %.1f GB/s that memory reaches now",
             proof_model, device, rate, bytes / 1e9, read > 0 ? 100 * bytes / read : 0, read / 1e9);
-    if (!e->has_limits && bytes < stuck * read)
+    /* So small a model keeps no GPU busy. */
+    if (!e->has_limits && stats.device_bandwidth <= 0 && bytes < stuck * read)
         advise(c, PN_MACHINE_ADVICE,
                "decoding is far from what memory can do: threads wait for one that another program holds up",
                "end programs that keep a core busy (`pantry top` shows the load), or use fewer threads");

@@ -187,7 +187,7 @@ double pn_cli_decode_rate(const struct pantry_stats *stats)
 static void put_share(FILE *out, const struct pantry_stats *stats, int n_threads, const char *before)
 {
     double rate = stats->decode_seconds > 0 ? stats->n_steps / stats->decode_seconds : 0;
-    double bandwidth = pantry_read_bandwidth(n_threads);
+    double bandwidth = stats->device_bandwidth > 0 ? stats->device_bandwidth : pantry_read_bandwidth(n_threads);
     if (rate > 0 && stats->bytes_per_token > 0 && bandwidth > 0)
         fprintf(out, "%s%.0f %% of %.1f GB/s", before, 100 * rate * stats->bytes_per_token / bandwidth,
                 bandwidth / 1e9);

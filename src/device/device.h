@@ -29,6 +29,7 @@ struct pn_device_properties {
     bool commits;  /* buffers take all their memory when they are made, from the device's own */
     int n_threads;
     pn_type cache_type; /* default type of keys and values */
+    double bandwidth;   /* bytes per second that it reads from memory of its own; 0: it uses main memory */
 };
 
 /* Called while weights are placed, with the bytes done and in total. */

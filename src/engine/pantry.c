@@ -320,7 +320,8 @@ pantry_status pantry_model_info(const pantry_model *m, struct pantry_model_info 
                                     .sees = m->eye != NULL,
                                     .ranks = model->results[PN_RESULT_SCORES] != PN_NONE,
                                     .n_embedding = pn_node(&model->graph, model->results[PN_RESULT_EMBEDDINGS])->n2,
-                                    .pooling = pn_pooling_of(hp->pooling)};
+                                    .pooling = pn_pooling_of(hp->pooling),
+                                    .device_bandwidth = pn_runner_bandwidth(m->runner)};
     pantry_status status = pn_check_result(info, "information about a model", err);
     if (!status)
         pn_give_result(info, &own);

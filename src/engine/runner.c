@@ -106,6 +106,11 @@ static pantry_status open_parts(struct pn_runner *r, const struct pn_split *spli
     return status;
 }
 
+double pn_runner_bandwidth(const struct pn_runner *r)
+{
+    return r->n_parts == 1 ? r->device->properties.bandwidth : 0;
+}
+
 static void name_devices(struct pn_runner *r)
 {
     size_t used = 0;

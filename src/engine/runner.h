@@ -78,6 +78,9 @@ struct pn_runner {
     pthread_mutex_t lock;         /* of steps */
 };
 
+/* Bytes per second that the model's only device reads from its own memory; 0: main memory, or several devices. */
+double pn_runner_bandwidth(const struct pn_runner *r);
+
 /* Takes over the model and the devices in `split`, also on failure. Devices may come from pn_device_open too. */
 pantry_status pn_runner_new(struct pn_model *model, const struct pn_split *split, struct pn_runner **out,
                             struct pantry_error *err);

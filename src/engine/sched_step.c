@@ -234,6 +234,7 @@ static bool start(struct pn_sched *s, struct pn_request *r)
         atomic_store(&r->prompt_read, r->seq.n_past);
         r->stats.n_loaded = r->n_loaded < r->seq.n_past ? r->n_loaded : r->seq.n_past;
         r->stats.n_loaded -= r->n_memory < r->stats.n_loaded ? r->n_memory : r->stats.n_loaded;
+        r->stats.device_bandwidth = pn_runner_bandwidth(s->runner);
         r->stats.bytes_per_token = (double)s->runner->model->step_bytes;
     }
     return true;

@@ -212,19 +212,19 @@ static pantry_status take_model(const json_t *files, const json_t *first, struct
 
 /* ---- a folder ---- */
 
-static const json_t *find_file(const json_t *files, const char *path)
-{
-    for (size_t i = 0; i < json_array_size(files); i++)
-        if (strcmp(path_of(json_array_get(files, i)), path) == 0)
-            return json_array_get(files, i);
-    return NULL;
-}
-
 /* A file that belongs to a folder with a model, by its name, and not a folder of such a name. */
 static bool is_part(const json_t *file)
 {
     const char *type = json_string_value(json_object_get(file, "type"));
     return pn_media_is_part(path_of(file)) && !(type && strcmp(type, "file") != 0);
+}
+
+static bool has_part(const json_t *files, const char *path)
+{
+    for (size_t i = 0; i < json_array_size(files); i++)
+        if (is_part(json_array_get(files, i)) && strcmp(path_of(json_array_get(files, i)), path) == 0)
+            return true;
+    return false;
 }
 
 /* Has the repository a model in safetensors files, and none in GGUF files? */
@@ -267,7 +267,20 @@ static pantry_status take_part(const json_t *file, struct pn_hub_model *model, s
 static bool is_copy(const json_t *files, const char *path)
 {
     return strncmp(path, "consolidated", 12) == 0 &&
-           (find_file(files, "model.safetensors") || find_file(files, "model.safetensors.index.json"));
+           (has_part(files, "model.safetensors") || has_part(files, "model.safetensors.index.json"));
+}
+
+/* Files without contents were left out. */
+static pantry_status check_folder(const struct pn_hub_model *model, struct pantry_error *err)
+{
+    bool weights = false, config = false;
+    for (size_t i = 0; i < model->n; i++) {
+        weights |= pn_media_is_weights(model->file[i].path);
+        config |= strcmp(model->file[i].path, "config.json") == 0;
+    }
+    return weights && config ? PANTRY_OK
+                             : pn_fail(err, PANTRY_FORMAT, "%s of the repository is empty",
+                                       weights ? "config.json" : "the model");
 }
 
 static pantry_status take_folder(const json_t *files, const char *quant, struct pn_hub_model *model,
@@ -285,7 +298,7 @@ static pantry_status take_folder(const json_t *files, const char *quant, struct 
         if (is_part(file) && !is_copy(files, path_of(file)))
             status = take_part(file, model, err);
     }
-    return status;
+    return status ? status : check_folder(model, err);
 }
 
 /* ---- the projector ---- */

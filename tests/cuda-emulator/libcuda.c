@@ -47,7 +47,7 @@ static size_t n_allocations, bytes_used;
 static size_t bytes_total(void)
 {
     const char *mib = getenv("CUDA_EMULATOR_MIB");
-    return (size_t)(mib ? strtoull(mib, NULL, 10) : 8192) << 20;
+    return (size_t)(mib ? strtoull(mib, NULL, 10) : 1024) << 20;
 }
 
 static result complain(result r, const char *what)
@@ -147,6 +147,13 @@ EXPORT result cuMemsetD8Async(uint64_t to, unsigned char byte, size_t n, void *s
         return complain(CAPTURE, "a fill is recorded");
     if (!inside(to, n))
         return complain(INVALID, "a fill goes beyond an allocation");
+    /* Whole pages of zeros come from the system when they are touched. */
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), begin = (to + page - 1) / page * page, end = (to + n) / page * page;
+    if (byte == 0 && end > begin + (1 << 20) && madvise((void *)begin, end - begin, MADV_DONTNEED) == 0) {
+        memset((void *)(uintptr_t)to, 0, begin - to);
+        memset((void *)end, 0, to + n - end);
+        return OK;
+    }
     memset((void *)(uintptr_t)to, byte, n);
     return OK;
 }

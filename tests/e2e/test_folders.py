@@ -147,6 +147,8 @@ class Pulling(Case):
         self.assertIn("leave out the quant", self.bad(1, "pull", NAME + ":Q4_K_M", env=self.env))
         self.registry.files["a/weights"] = {k: v for k, v in files.items() if k != "config.json"}
         self.assertIn("has no GGUF file", self.bad(1, "pull", "hf.co/a/weights", env=self.env))
+        self.registry.files["a/empty"] = {**files, "config.json": b""}
+        self.assertIn("config.json of the repository is empty", self.bad(1, "pull", "hf.co/a/empty", env=self.env))
         self.put("a/both", **{"x-Q8_0.gguf": open(cli.MODEL, "rb").read()})
         self.good("pull", "hf.co/a/both", env=self.env)  # a GGUF file goes first
         self.assertEqual(len(self.manifest("hf.co", "a", "both", "latest")["layers"]), 1)

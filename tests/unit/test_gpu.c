@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,13 +35,21 @@ static struct pn_device *open_gpu(void)
     return d;
 }
 
+/* The same for tests that change the emulator. */
+static struct pn_device *open_emulated(void)
+{
+    if (real_cuda())
+        skip();
+    return open_gpu();
+}
+
 /* ---- opening ---- */
 
 static void says_why_it_does_not_open(void **state)
 {
     (void)state;
     struct pantry_error err = {0};
-    struct pn_device *d = open_gpu();
+    struct pn_device *d = open_emulated();
     pn_device_close(d);
     setenv("CUDA_EMULATOR_GPUS", "0", 1);
     assert_int_equal(pn_device_open("cuda", &(struct pn_device_options){0}, &d, &err), PANTRY_UNSUPPORTED);
@@ -89,7 +98,7 @@ static void too_large_a_buffer_says_need_and_have(void **state)
 {
     (void)state;
     setenv("CUDA_EMULATOR_MIB", "64", 1);
-    struct pn_device *d = open_gpu();
+    struct pn_device *d = open_emulated();
     struct pantry_error err = {0};
     struct pn_buffer b;
     uint64_t total, left;
@@ -210,7 +219,7 @@ static void weights_that_do_not_fit_leave_nothing(void **state)
 {
     (void)state;
     setenv("CUDA_EMULATOR_MIB", "40", 1);
-    struct pn_device *d = open_gpu();
+    struct pn_device *d = open_emulated();
     struct pn_gpu *g = (struct pn_gpu *)d;
     struct pantry_error err = {0};
     size_t n = 30 << 20;
@@ -305,7 +314,7 @@ static void results_do_not_depend_on_the_order_of_threads(void **state)
     static const int lengths[] = {37, 20};
     static const struct op_cache cache = {PN_TYPE_F16, 2, 64, 64, false};
     struct op_run o;
-    pn_device_close(open_gpu());
+    pn_device_close(open_emulated());
     op_run_init(&o, 5, 6 * 64, lengths, 2, 0);
     o.cache = &cache;
     struct pn_graph *g = &o.graph;
@@ -379,16 +388,16 @@ static int logits_of(const char *path, const char *device, int slice, float *out
     return N_IDS * info.n_vocab;
 }
 
-static void check_model(const char *path, const char *device, const char *says)
+static void check_model(const char *path, const char *device, const char *says, int n_slices)
 {
     static float want[N_IDS * MAX_VOCAB], got[N_IDS * MAX_VOCAB];
     static double wanted[N_IDS * MAX_VOCAB];
-    static const int slices[] = {N_IDS, 1, 7};
+    static const int slices[] = {7, N_IDS, 1};
     char name[96];
     int n = logits_of(path, "ref", N_IDS, want, NULL);
     for (int i = 0; i < n; i++)
         wanted[i] = (double)want[i];
-    for (size_t i = 0; i < sizeof slices / sizeof *slices; i++) {
+    for (int i = 0; i < n_slices; i++) {
         logits_of(path, device, slices[i], got, name);
         double e = op_distance(got, wanted, (size_t)n);
         if (!(e < 1e-9))
@@ -403,17 +412,41 @@ static void models_equal_the_reference(void **state)
     static const char *const plain[] = {"llama", "gemma3", "qwen3"};
     pn_device_close(open_gpu());
     for (size_t i = 0; i < 3; i++)
-        check_model(tiny_model(plain[i], GW_F32, "tiny.gguf"), "cuda", "cuda (emulated GPU)");
+        check_model(tiny_model(plain[i], GW_F32, "tiny.gguf"), "cuda", "cuda (", 3);
     for (size_t i = 0; i < N_HYBRIDS; i++)
-        check_model(tiny_hybrid(tiny_hybrids[i]), "cuda", "cuda (emulated GPU)");
+        check_model(tiny_hybrid(tiny_hybrids[i]), "cuda", "cuda (", 3);
+}
+
+/* Latent attention, experts, sinks, windows, fused weights, hybrids: the architectures of the test data. */
+static void recorded_models_equal_the_reference(void **state)
+{
+    (void)state;
+    const char *root = getenv("PANTRY_TEST_DATA");
+    char folder[1024], path[2048];
+    int n = 0;
+    pn_device_close(open_gpu());
+    snprintf(folder, sizeof folder, "%s/architectures", root ? root : "../shared/data");
+    DIR *all = opendir(folder);
+    if (!all)
+        skip();
+    for (struct dirent *e; (e = readdir(all));) {
+        size_t len = strlen(e->d_name);
+        if (len < 5 || strcmp(e->d_name + len - 5, ".gguf") != 0)
+            continue;
+        snprintf(path, sizeof path, "%s/%s", folder, e->d_name);
+        check_model(path, "cuda", "cuda (", 1);
+        n++;
+    }
+    closedir(all);
+    assert_true(n > 10);
 }
 
 static void a_gpu_and_the_processor_share_a_model(void **state)
 {
     (void)state;
     pn_device_close(open_gpu());
-    check_model(tiny_model("gemma3", GW_F32, "tiny.gguf"), "cpu:0-0,cuda:1-", "cpu (");
-    check_model(tiny_model("llama", GW_F32, "tiny.gguf"), "cuda:0-1,cpu:2-", "cuda (emulated GPU) + cpu (");
+    check_model(tiny_model("gemma3", GW_F32, "tiny.gguf"), "cpu:0-0,cuda:1-", "cpu (", 2);
+    check_model(tiny_model("llama", GW_F32, "tiny.gguf"), "cuda:0-1,cpu:2-", ") + cpu (", 2);
 }
 
 /* Without a choice, as many layers as fit go to the GPU. */
@@ -424,12 +457,12 @@ static void layers_stay_where_there_is_room(void **state)
         const char *mib;
         int layers;
         const char *device, *says;
-    } cases[] = {{"4096", 0, NULL, "cuda (emulated GPU)"}, {"64", 0, NULL, "cpu ("},
-                 {"4096", 1, NULL, "+ cuda (emulated GPU)"}, {"4096", 99, NULL, "cuda (emulated GPU)"},
-                 {"4096", -1, NULL, "cpu ("}, {"4096", 2, "cuda", "+ cuda (emulated GPU)"}};
+    } cases[] = {{"4096", 0, NULL, "cuda ("}, {"64", 0, NULL, "cpu ("},
+                 {"4096", 1, NULL, "+ cuda ("}, {"4096", 99, NULL, "cuda ("},
+                 {"4096", -1, NULL, "cpu ("}, {"4096", 2, "cuda", "+ cuda ("}};
     const char *path = tiny_model("llama", GW_F32, "tiny.gguf");
     struct pantry_error error;
-    pn_device_close(open_gpu());
+    pn_device_close(open_emulated());
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         pantry_model *model = NULL;
         struct pantry_model_info info = {.size = sizeof info};
@@ -468,6 +501,7 @@ int main(void)
         cmocka_unit_test(results_do_not_depend_on_the_order_of_threads),
         cmocka_unit_test(long_contexts_are_split),
         cmocka_unit_test(models_equal_the_reference),
+        cmocka_unit_test(recorded_models_equal_the_reference),
         cmocka_unit_test(a_gpu_and_the_processor_share_a_model),
         cmocka_unit_test(layers_stay_where_there_is_room),
     };

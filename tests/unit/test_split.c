@@ -691,7 +691,7 @@ static void device_options_are_parsed(void **state)
          {0},
          {0}},
         {"ref,", "unknown device (found \"\", allowed \"cuda\", \"cpu\" and \"ref\")", 0, {0}, {0}},
-        {"ref:0-2,gpu:3-", "unknown device (found \"gpu\", allowed \"cpu\" and \"ref\")", 0, {0}, {0}},
+        {"ref:0-2,gpu:3-", "unknown device (found \"gpu\", allowed \"cuda\", \"cpu\" and \"ref\")", 0, {0}, {0}},
         {"ref:0-10", "invalid layers of a device (found 0 to 10, allowed 0 to 9)", 0, {0}, {0}},
         {"ref:4-3,cpu", "invalid layers of a device (found 4 to 3, allowed 0 to 9)", 0, {0}, {0}},
         {"ref:0-4,cpu:4-", "layer 4 is assigned to two devices", 0, {0}, {0}},

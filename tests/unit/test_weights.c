@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "device/device.h"
 #include "model/model.h"
+#include "emulated.h"
 #include "op_run.h"
 #include "tiny_model.h"
 
@@ -163,10 +164,11 @@ static void check_products(struct op_run *o, const struct pn_weight *w, const fl
 static void affine_products(void **state)
 {
     (void)state;
-    static const char *const devices[] = {"ref", "cpu"};
+    static const char *const devices[] = {"ref", "cpu", "cuda"};
+    size_t n_devices = emulated_cuda() ? 3 : 2;
     for (int a = 0; a < N_AFFINE; a++)
         for (int n_mat = 1; n_mat <= 3; n_mat += 2)
-            for (size_t d = 0; d < 2; d++) {
+            for (size_t d = 0; d < n_devices; d++) {
                 struct op_run o;
                 struct planes p = planes_new(&affines[a], 64, PN_TYPE_F16, n_mat, 9, 128, 77);
                 op_run_init(&o, 5, 128 * n_mat, lengths, 1, 0);

@@ -111,8 +111,10 @@ enum pn_gpu_slots {
 };
 
 struct pn_gpu_product {
-    PN_GPU_PTR(i32) sorted; /* of tiles: slots by expert, see sort_slots */
-    i32 slots;              /* enum pn_gpu_slots */
+    PN_GPU_PTR(u32) halves;   /* of tiles: the operand in half precision, see halve_rows */
+    PN_GPU_PTR(float) scales; /* ... of each row */
+    PN_GPU_PTR(i32) sorted;   /* slots by expert, see sort_slots */
+    i32 slots;                /* enum pn_gpu_slots */
 };
 
 union pn_gpu_params {

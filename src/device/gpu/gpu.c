@@ -1,10 +1,35 @@
 /* Opening and closing GPU devices: see gpu.h. */
+#include "base/clock.h"
 #include "device/gpu/gpu.h"
 
 #include "device/gpu/memory.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+
+/* Copies memory back and forth for some milliseconds: a byte that is copied is read and written. 0 if memory is short. */
+static double measure_bandwidth(struct pn_gpu_driver *d)
+{
+    enum { SIZE = 64 << 20, N_COPIES = 64 };
+    struct pn_gpu_memory m;
+    unsigned char byte;
+    uint64_t total, left;
+    d->class->memory(d, &total, &left);
+    if (left / 8 < SIZE || d->class->allocate(d, 2 * (size_t)SIZE, &m, NULL))
+        return 0;
+    uint64_t start = 0;
+    for (int i = 0; i < N_COPIES + 2; i++) {
+        if (i == 2) { /* the first ones wake the memory up */
+            d->class->read(d, &byte, m.address, 1);
+            start = pn_clock_ns();
+        }
+        d->class->copy(d, m.address + (i % 2 ? SIZE : 0), m.address + (i % 2 ? 0 : SIZE), SIZE);
+    }
+    d->class->read(d, &byte, m.address, 1);
+    double seconds = (double)(pn_clock_ns() - start) * 1e-9;
+    d->class->release(d, &m);
+    return seconds > 0 ? 2.0 * SIZE * N_COPIES / seconds : 0;
+}
 
 pantry_status pn_gpu_open(const struct pn_gpu_driver_class *driver, const struct pn_device_class *class,
                           struct pn_device **out, struct pantry_error *err)
@@ -22,6 +47,8 @@ pantry_status pn_gpu_open(const struct pn_gpu_driver_class *driver, const struct
     g->base.class = class;
     g->base.properties = (struct pn_device_properties){
         .fuses = false, .unified = false, .commits = true, .n_threads = 1, .cache_type = PN_TYPE_F16};
+    if (!g->driver->unified)
+        g->base.properties.bandwidth = measure_bandwidth(g->driver);
     snprintf(g->base.properties.name, sizeof g->base.properties.name, "%s (%s)", class->name, g->driver->name);
     *out = &g->base;
     return PANTRY_OK;

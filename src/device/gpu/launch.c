@@ -406,6 +406,8 @@ size_t pn_gpu_scratch(const struct pn_graph *g, const struct pn_node *n, int64_t
         int64_t most = rows * n->n1 * MAX_SPLITS;
         return partial_bytes(n, most < 2 * WANTED_GROUPS ? most : 2 * WANTED_GROUPS, 1);
     }
+    case PN_OP_MATMUL:
+        return pn_gpu_matmul_scratch(g, n, rows);
     case PN_OP_MATMUL_EACH:
         return pn_gpu_matmul_each_scratch(g, n, rows);
     default:

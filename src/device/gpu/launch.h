@@ -43,6 +43,7 @@ int pn_gpu_matrix_operand(enum pn_op op);
 
 /* products.c: products of rows with a weight, for any storage type. */
 pn_gpu_op_fn pn_gpu_matmul, pn_gpu_matmul_each;
+size_t pn_gpu_matmul_scratch(const struct pn_graph *graph, const struct pn_node *node, int64_t rows);
 size_t pn_gpu_matmul_each_scratch(const struct pn_graph *graph, const struct pn_node *node, int64_t rows);
 
 static inline u32 pn_gpu_groups(int64_t n, int64_t per_group)

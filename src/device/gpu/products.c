@@ -8,6 +8,7 @@
 enum { FEW = 16, AT_ONCE = 4, FEW_EACH = 4 };
 /* As in kernels/products.gpu. */
 enum { ROWS_PER_WARP = 2, UNIT = 32, UNIT_ROOM = 36, MOST_VALUES = 8192, TILE = 64, TILE_ROOM = TILE + 4 };
+enum { HALF_ROWS = 128, HALF_COLUMNS = 64, HALF_STEP = 64, HALF_ROOM = HALF_STEP / 2 + 4 };
 
 struct kernels {
     enum pn_gpu_kernel matvec, matvec4, tile;
@@ -38,60 +39,94 @@ static void emit_few(struct pn_gpu_list *list, int64_t rows, int64_t slots, int 
     pn_gpu_emit(list, l);
 }
 
-/* `columns` results of each matrix. */
-static void emit_tiles(struct pn_gpu_list *list, int64_t matrices, int64_t columns, struct pn_gpu_launch *l)
+/* Weights whose values half precision may not hold stay float32. */
+static bool is_exact(i32 type)
 {
-    l->kernel = kernels_of(l->args.w.type).tile;
-    l->groups[0] = pn_gpu_groups(l->args.w.n_rows, TILE);
+    return type == PN_TYPE_F32 || type == PN_TYPE_F64 || type == PN_TYPE_I8 || type == PN_TYPE_I16 ||
+           type == PN_TYPE_I32 || type == PN_TYPE_I64;
+}
+
+/* What tiles keep in scratch: operands in half precision, one scale each, and slots by expert. */
+struct tile_scratch {
+    size_t scales, sorted, end;
+};
+
+static struct tile_scratch scratch_of(bool exact, int64_t operands, int64_t n_cols, int64_t experts, int64_t slots)
+{
+    struct tile_scratch s;
+    s.scales = exact ? 0 : (size_t)operands * pn_gpu_groups(n_cols, HALF_STEP) * HALF_STEP * sizeof(uint16_t);
+    s.sorted = s.scales + (exact ? 0 : (size_t)operands * sizeof(float));
+    s.end = s.sorted + (experts ? (size_t)(experts + 1 + slots) * sizeof(i32) : 0);
+    return s;
+}
+
+static void emit_tiles(struct pn_gpu_list *list, const struct pn_node *n, int64_t rows, struct pn_gpu_launch *l)
+{
+    struct pn_gpu_product *p = &l->args.p.product;
+    bool exact = is_exact(l->args.w.type), routed = p->slots == PN_GPU_ROUTED;
+    int64_t matrices = p->slots == PN_GPU_ONE_SLOT ? 1 : l->args.w.n_mat, slots = rows * n->n1, columns = rows;
+    int64_t x_slots = p->slots == PN_GPU_ONE_SLOT ? 1 : l->args.src_n1[0];
+    struct tile_scratch at = scratch_of(exact, rows * x_slots, l->args.w.n_cols, routed ? matrices : 0, slots);
+    assert(at.end <= list->scratch_bytes);
+    p->halves = list->scratch;
+    p->scales = list->scratch + at.scales;
+    p->sorted = list->scratch + at.sorted;
+    if (!exact) {
+        struct pn_gpu_launch halve = *l;
+        halve.kernel = PN_GPU_halve_rows;
+        halve.groups[0] = (u32)x_slots;
+        halve.groups[1] = (u32)rows;
+        halve.groups[2] = 1;
+        halve.shared = 32 * sizeof(float);
+        pn_gpu_emit(list, &halve);
+    }
+    if (routed) {
+        struct pn_gpu_launch sort = *l;
+        sort.kernel = PN_GPU_sort_slots;
+        sort.groups[0] = (u32)matrices;
+        sort.groups[1] = sort.groups[2] = 1;
+        sort.shared = (size_t)pn_gpu_kernel_threads(sort.kernel) * sizeof(i32);
+        pn_gpu_emit(list, &sort);
+        /* Groups for twice the average: those of an expert with more slots take several tiles in turn. */
+        columns = 2 * slots / matrices < rows ? 2 * slots / matrices : rows;
+    }
+    l->kernel = exact && l->args.w.type != PN_TYPE_F32 ? PN_GPU_tile_exact_any : kernels_of(l->args.w.type).tile;
+    l->groups[0] = pn_gpu_groups(l->args.w.n_rows, exact ? TILE : HALF_ROWS);
     l->groups[1] = (u32)matrices;
-    l->groups[2] = pn_gpu_groups(columns, TILE);
-    l->shared = (size_t)2 * UNIT * TILE_ROOM * sizeof(float);
+    l->groups[2] = pn_gpu_groups(columns, exact ? TILE : HALF_COLUMNS);
+    l->shared = exact ? (size_t)2 * UNIT * TILE_ROOM * sizeof(float)
+                      : (size_t)(HALF_ROWS + HALF_COLUMNS) * HALF_ROOM * sizeof(u32);
     pn_gpu_emit(list, l);
 }
 
 void pn_gpu_matmul(struct pn_gpu_list *list, const struct pn_node *n, int64_t rows, struct pn_gpu_launch *l)
 {
-    (void)n;
     l->args.p.product = (struct pn_gpu_product){.slots = PN_GPU_ONE_SLOT};
     if (rows <= FEW)
         emit_few(list, rows, 1, rows == 1 ? 1 : AT_ONCE, l);
     else
-        emit_tiles(list, 1, rows, l);
-}
-
-static size_t sorted_bytes(int64_t experts, int64_t slots)
-{
-    return (size_t)(experts + 1 + slots) * sizeof(i32);
+        emit_tiles(list, n, rows, l);
 }
 
 void pn_gpu_matmul_each(struct pn_gpu_list *list, const struct pn_node *n, int64_t rows, struct pn_gpu_launch *l)
 {
-    int64_t slots = rows * n->n1, experts = l->args.w.n_mat;
-    if (n->src[2] == PN_NONE) {
-        l->args.p.product = (struct pn_gpu_product){.slots = PN_GPU_EACH_ITS};
-        if (rows <= FEW)
-            emit_few(list, rows, n->n1, rows == 1 ? 1 : AT_ONCE, l);
-        else
-            emit_tiles(list, n->n1, rows, l);
-        return;
-    }
-    l->args.p.product = (struct pn_gpu_product){.sorted = list->scratch, .slots = PN_GPU_ROUTED};
-    if (slots <= FEW_EACH * experts || rows <= FEW) {
-        emit_few(list, rows, n->n1, 1, l);
-        return;
-    }
-    assert(sorted_bytes(experts, slots) <= list->scratch_bytes);
-    struct pn_gpu_launch sort = *l;
-    sort.kernel = PN_GPU_sort_slots;
-    sort.groups[0] = (u32)experts;
-    sort.groups[1] = sort.groups[2] = 1;
-    sort.shared = (size_t)pn_gpu_kernel_threads(sort.kernel) * sizeof(i32);
-    pn_gpu_emit(list, &sort);
-    /* Groups for twice the average: those of an expert with more slots take several tiles in turn. */
-    emit_tiles(list, experts, 2 * slots / experts < rows ? 2 * slots / experts : rows, l);
+    bool routed = n->src[2] != PN_NONE;
+    l->args.p.product = (struct pn_gpu_product){.slots = routed ? PN_GPU_ROUTED : PN_GPU_EACH_ITS};
+    if (rows <= FEW || (routed && rows * n->n1 <= FEW_EACH * l->args.w.n_mat))
+        emit_few(list, rows, n->n1, rows == 1 || routed ? 1 : AT_ONCE, l);
+    else
+        emit_tiles(list, n, rows, l);
+}
+
+size_t pn_gpu_matmul_scratch(const struct pn_graph *g, const struct pn_node *n, int64_t rows)
+{
+    const struct pn_weight *w = pn_node(g, n->src[1])->weight;
+    return scratch_of(is_exact((i32)w->type), rows, w->n_cols, 0, 0).end;
 }
 
 size_t pn_gpu_matmul_each_scratch(const struct pn_graph *g, const struct pn_node *n, int64_t rows)
 {
-    return n->src[2] == PN_NONE ? 0 : sorted_bytes(pn_node(g, n->src[1])->weight->n_mat, rows * n->n1);
+    const struct pn_weight *w = pn_node(g, n->src[1])->weight;
+    int64_t operands = rows * pn_node(g, n->src[0])->n1, experts = n->src[2] == PN_NONE ? 0 : w->n_mat;
+    return scratch_of(is_exact((i32)w->type), operands, w->n_cols, experts, rows * n->n1).end;
 }
