@@ -105,6 +105,18 @@ void emu_exchange(const void *mine, void *other, unsigned n, unsigned from, cons
     wait_as(IN_EXCHANGE, file, line); /* until all have read */
 }
 
+void emu_gather(const void *mine, void *all, unsigned n, const char *file, int line)
+{
+    unsigned first = current / EMU_WARP * EMU_WARP;
+    if (n > SLOT || n_threads - first < EMU_WARP)
+        emu_fault("%s:%d: %u bytes from each lane of a warp of %u", file, line, n, n_threads - first);
+    memcpy(slots[current], mine, n);
+    wait_as(IN_EXCHANGE, file, line);
+    for (unsigned lane = 0; lane < EMU_WARP; lane++)
+        memcpy((char *)all + (size_t)lane * n, slots[first + lane], n);
+    wait_as(IN_EXCHANGE, file, line);
+}
+
 void emu_group_barrier(const char *file, int line)
 {
     wait_as(AT_BARRIER, file, line);

@@ -46,6 +46,8 @@ extern "C" {
 #define EMU_CALLED __attribute__((visibility("default")))
 /* Waits until all lanes of the warp are here; each leaves n bytes (at most 16), and gets those of lane `from`. */
 EMU_CALLED void emu_exchange(const void *mine, void *other, unsigned n, unsigned from, const char *file, int line);
+/* The same, and gets those of all lanes, n bytes each. */
+EMU_CALLED void emu_gather(const void *mine, void *all, unsigned n, const char *file, int line);
 EMU_CALLED unsigned emu_lane(void);
 EMU_CALLED void emu_group_barrier(const char *file, int line);
 EMU_CALLED void emu_warp_barrier(const char *file, int line);

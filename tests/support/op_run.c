@@ -14,7 +14,7 @@
 #include "device/device.h"
 #include "emulated.h"
 
-/* The last two are emulated GPUs: a build has both or none. */
+/* The last two are GPUs, emulated ones where the build has them. */
 const struct op_device op_devices[] = {
     {"ref", NULL, 1},      {"cpu", NULL, 1},  {"cpu", NULL, 3},   {"cpu", "generic", 2},
     {"cpu", "mixed", 2},   {"cuda", NULL, 1}, {"metal", NULL, 1},
@@ -23,7 +23,7 @@ int op_n_devices;
 
 __attribute__((constructor)) static void count_devices(void)
 {
-    op_n_devices = (int)(sizeof op_devices / sizeof *op_devices) - (emulated_cuda() && emulated_metal() ? 0 : 2);
+    op_n_devices = (int)(sizeof op_devices / sizeof *op_devices) - (!emulated_cuda() ? 2 : !emulated_metal() ? 1 : 0);
 }
 
 static void mix_formats(struct pn_device *device)
