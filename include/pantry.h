@@ -805,8 +805,8 @@ struct pantry_stats {
     double first_token_seconds; /* from the call to the first token */
     double bytes_per_token;     /* weights and cache read by the average decode step */
     enum pantry_stop stop;
-    int n_loaded; /* of the cached tokens, those that came from the folder `cache_dir` */
-    int n_steps;  /* of decoding, after the first token; fewer than tokens if a grammar forced some */
+    int n_loaded;            /* of the cached tokens, those that came from the folder `cache_dir` */
+    int n_steps;             /* of decoding, after the first token; fewer than tokens if a grammar forced some */
     double device_bandwidth; /* bytes per second that the model's device reads from memory of its own; 0: it uses main
                                 memory, or shares the model with another */
 };

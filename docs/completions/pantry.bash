@@ -9,9 +9,9 @@ _pantry_value() # COMMAND:OPTION: what the option takes
         *:--dry-multiplier | *:--dry-base | *:--dry-allowed-length | *:--dry-penalty-last-n | *:--dry-sequence-breaker \
         | *:--mirostat | *:--mirostat-tau | *:--mirostat-eta | *:--adaptive-target | *:--adaptive-decay | *:--samplers \
         | *:--ban | run:--regex | generate:--regex | *:--think-budget | *:--think-message | *:--seed | *:--stop | \
-        serve:--device | config:--device | *:--threads | *:-t | *:--isa | *:--memory | *:--adapter | *:--ctx | run:-c \
-        | generate:-c | fit:-c | bench:-c | decide:-c | logits:-c | *:--rope-factor | *:--rope-base | *:--host | \
-        *:--port | *:--origin | *:--registry | *:--max-requests | *:--num-parallel | *:--read-timeout | \
+        serve:--device | config:--device | *:--gpu-layers | *:--threads | *:-t | *:--isa | *:--memory | *:--adapter | \
+        *:--ctx | run:-c | generate:-c | fit:-c | bench:-c | decide:-c | logits:-c | *:--rope-factor | *:--rope-base | \
+        *:--host | *:--port | *:--origin | *:--registry | *:--max-requests | *:--num-parallel | *:--read-timeout | \
         *:--connections-per-address | *:--models | *:--keep-alive | *:--max-loaded | *:--cache-dir | *:--cache-size | \
         *:--load-timeout | *:--read-folder | *:--interval | *:-i | *:--count | *:--model | *:--scope | *:--prompt | \
         *:-p | *:--name | *:--limit | *:--quantize | *:-q | convert:--output | convert:-o | fuse:-o | *:--to | \
@@ -28,8 +28,9 @@ _pantry_value() # COMMAND:OPTION: what the option takes
         embed:-o | logits:-o | *:--valid | *:--resume-adapter-file | imatrix:--out | embed:--out | logits:--out | \
         *:--imatrix | *:--merge | *:--save-logits | *:--kl | *:--tasks | template:--template | parse:--template | \
         *:--questions | *:--context | *:--gbnf | *:--strings) echo "file" ;;
-    run:--device | generate:--device | tune:--device | imatrix:--device | eval:--device | fit:--device | \
-        bench:--device | embed:--device | rank:--device | decide:--device | logits:--device) echo "cpu ref" ;;
+    run:--device | generate:--device | imatrix:--device | eval:--device | fit:--device | bench:--device | \
+        embed:--device | rank:--device | decide:--device | logits:--device) echo "cuda cpu ref" ;;
+    tune:--device) echo "cpu ref" ;;
     *:--rope-scaling) echo "none linear ntk yarn" ;;
     *:--kv-type) echo "f16 q8_0 f32" ;;
     *:--manager) echo "systemd launchd" ;;
@@ -49,15 +50,15 @@ _pantry_value() # COMMAND:OPTION: what the option takes
 _pantry_options() # COMMAND
 {
     case $1 in
-    run) echo "--system --image --nowordwrap --nothink --verbose --local --help --max-tokens --temp --top-k --top-p --min-p --repeat-penalty --frequency-penalty --presence-penalty --repeat-last-n --dynatemp-range --dynatemp-exp --typical-p --top-n-sigma --xtc-probability --xtc-threshold --dry-multiplier --dry-base --dry-allowed-length --dry-penalty-last-n --dry-sequence-breaker --mirostat --mirostat-tau --mirostat-eta --adaptive-target --adaptive-decay --samplers --ban --json-schema --grammar --regex --think-budget --think-message --seed --stop --device --threads --isa --memory --mmproj --adapter --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
-    serve) echo "--install --uninstall --system --print --manager --help --host --port --socket-mode --public --origin --registry --tls-cert --tls-key --max-requests --num-parallel --read-timeout --connections-per-address --models --keep-alive --no-foreign --max-loaded --cache-dir --cache-size --load-timeout --ctx --kv-type --device --threads --isa --memory --no-sandbox --read-folder --quiet --debug" ;;
+    run) echo "--system --image --nowordwrap --nothink --verbose --local --help --max-tokens --temp --top-k --top-p --min-p --repeat-penalty --frequency-penalty --presence-penalty --repeat-last-n --dynatemp-range --dynatemp-exp --typical-p --top-n-sigma --xtc-probability --xtc-threshold --dry-multiplier --dry-base --dry-allowed-length --dry-penalty-last-n --dry-sequence-breaker --mirostat --mirostat-tau --mirostat-eta --adaptive-target --adaptive-decay --samplers --ban --json-schema --grammar --regex --think-budget --think-message --seed --stop --device --gpu-layers --threads --isa --memory --mmproj --adapter --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
+    serve) echo "--install --uninstall --system --print --manager --help --host --port --socket-mode --public --origin --registry --tls-cert --tls-key --max-requests --num-parallel --read-timeout --connections-per-address --models --keep-alive --no-foreign --max-loaded --cache-dir --cache-size --load-timeout --ctx --kv-type --device --gpu-layers --threads --isa --memory --no-sandbox --read-folder --quiet --debug" ;;
     ps | check | help | version) echo "--json --help" ;;
     top) echo "--interval --once --count --json --prometheus --cores --no-service --help" ;;
     stop | cp | rm) echo "--help" ;;
     launch) echo "--model --print --help" ;;
-    config) echo "--json --help --host --port --socket-mode --public --origin --registry --tls-cert --tls-key --max-requests --num-parallel --read-timeout --connections-per-address --models --keep-alive --no-foreign --max-loaded --cache-dir --cache-size --load-timeout --ctx --kv-type --device --threads --isa --memory --no-sandbox --read-folder --quiet --debug" ;;
+    config) echo "--json --help --host --port --socket-mode --public --origin --registry --tls-cert --tls-key --max-requests --num-parallel --read-timeout --connections-per-address --models --keep-alive --no-foreign --max-loaded --cache-dir --cache-size --load-timeout --ctx --kv-type --device --gpu-layers --threads --isa --memory --no-sandbox --read-folder --quiet --debug" ;;
     key) echo "--scope --json --help" ;;
-    generate) echo "--prompt --file --system --raw --ids --json --verbose --help --max-tokens --temp --top-k --top-p --min-p --repeat-penalty --frequency-penalty --presence-penalty --repeat-last-n --dynatemp-range --dynatemp-exp --typical-p --top-n-sigma --xtc-probability --xtc-threshold --dry-multiplier --dry-base --dry-allowed-length --dry-penalty-last-n --dry-sequence-breaker --mirostat --mirostat-tau --mirostat-eta --adaptive-target --adaptive-decay --samplers --ban --json-schema --grammar --regex --think-budget --think-message --seed --stop --device --threads --isa --memory --mmproj --adapter --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
+    generate) echo "--prompt --file --system --raw --ids --json --verbose --help --max-tokens --temp --top-k --top-p --min-p --repeat-penalty --frequency-penalty --presence-penalty --repeat-last-n --dynatemp-range --dynatemp-exp --typical-p --top-n-sigma --xtc-probability --xtc-threshold --dry-multiplier --dry-base --dry-allowed-length --dry-penalty-last-n --dry-sequence-breaker --mirostat --mirostat-tau --mirostat-eta --adaptive-target --adaptive-decay --samplers --ban --json-schema --grammar --regex --think-budget --think-message --seed --stop --device --gpu-layers --threads --isa --memory --mmproj --adapter --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
     list) echo "--names --json --help" ;;
     pull) echo "--insecure --name --json --help" ;;
     push) echo "--insecure --json --help" ;;
@@ -70,20 +71,20 @@ _pantry_options() # COMMAND
     tune) echo "--train --test --config --data --valid --valid-split --mask-prompt --max-seq-length --long-rows --order --seed --help --fine-tune-type --num-layers --rank --scale --dropout --keys --adapter-path --export --resume-adapter-file --resume --iters --batch-size --grad-accumulation-steps --optimizer --optimizer-config --learning-rate --schedule --end-learning-rate --warmup --lr-schedule --grad-checkpoint --grad-clip --steps-per-report --steps-per-eval --val-batches --test-batches --patience --save-every --json --device --threads --memory --isa" ;;
     fuse) echo "--adapter --out --help" ;;
     quantize) echo "--imatrix --tensor-type --output-tensor-type --token-embedding-type --pure --target-bpw --keep-split --split-max-size --threads --dry-run --verbose --json --help" ;;
-    imatrix) echo "--file --out --merge --ctx --windows --process-output --help --device --threads --isa --memory --mmproj --adapter" ;;
-    eval) echo "--file --save-logits --kl --tasks --ctx --windows --json --help --device --threads --isa --memory --mmproj --adapter" ;;
+    imatrix) echo "--file --out --merge --ctx --windows --process-output --help --device --gpu-layers --threads --isa --memory --mmproj --adapter" ;;
+    eval) echo "--file --save-logits --kl --tasks --ctx --windows --json --help --device --gpu-layers --threads --isa --memory --mmproj --adapter" ;;
     show) echo "--modelfile --parameters --template --system --license --tensors --metadata --json --help" ;;
-    fit) echo "--chip --ram --catalog --tiers --parallel --explain --measure --insecure --json --help --device --threads --isa --memory --mmproj --adapter --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
-    bench) echo "--prompt --decode --repeats --synthetic --json --help --device --threads --isa --memory --mmproj --adapter --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
+    fit) echo "--chip --ram --catalog --tiers --parallel --explain --measure --insecure --json --help --device --gpu-layers --threads --isa --memory --mmproj --adapter --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
+    bench) echo "--prompt --decode --repeats --synthetic --json --help --device --gpu-layers --threads --isa --memory --mmproj --adapter --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
     synth) echo "--output --layers --help" ;;
-    embed) echo "--file --json --out --pooling --dimensions --no-normalize --max-tokens --truncate --plain-text --ids --help --device --threads --isa --memory --mmproj --adapter" ;;
-    rank) echo "--file --json --top --max-tokens --truncate --plain-text --help --device --threads --isa --memory --mmproj --adapter" ;;
-    decide) echo "--choice --level --questions --file --json --help --device --threads --isa --memory --mmproj --adapter" ;;
+    embed) echo "--file --json --out --pooling --dimensions --no-normalize --max-tokens --truncate --plain-text --ids --help --device --gpu-layers --threads --isa --memory --mmproj --adapter" ;;
+    rank) echo "--file --json --top --max-tokens --truncate --plain-text --help --device --gpu-layers --threads --isa --memory --mmproj --adapter" ;;
+    decide) echo "--choice --level --questions --file --json --help --device --gpu-layers --threads --isa --memory --mmproj --adapter" ;;
     tokenize) echo "--file --context --image --bos --special --decode --json --help" ;;
     template) echo "--template --context --help" ;;
     parse) echo "--template --context --help --reasoning-in-content --tool-choice --json" ;;
     grammar) echo "--json-schema --gbnf --regex --any-json --strings --whitespace --closed --dot --help" ;;
-    logits) echo "--ids --context --image --out --slices --help --device --threads --isa --memory --mmproj --adapter --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
+    logits) echo "--ids --context --image --out --slices --help --device --gpu-layers --threads --isa --memory --mmproj --adapter --ctx --rope-scaling --rope-factor --rope-base --kv-type" ;;
     esac
 }
 

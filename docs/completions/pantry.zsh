@@ -108,7 +108,8 @@ _pantry()
             '--think-message=[text that ends reasoning which the budget cuts]:TEXT: ' \
             '--seed=[seed of the random draws: the same seed gives the same answer]:N: ' \
             '*--stop=[text that ends the answer, and is not part of it; may be repeated]:TEXT: ' \
-            '--device=[where to compute: cpu, or ref, the slow and plain reference of all tests]:NAME:(cpu ref)' \
+            '--device=[where to compute: cuda (an NVIDIA GPU), cpu, or ref, the slow and plain reference of all tests]:NAME:(cuda cpu ref)' \
+            '--gpu-layers=[layers that go to the GPU, the last ones first; 0: as many as fit; -1: none]:N: ' \
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
@@ -150,7 +151,8 @@ _pantry()
             '--load-timeout=[how long a request waits for a model to load; 0: as long as it takes]:TIME: ' \
             '--ctx=[tokens of context where a request asks for none; 0: as trained, at most 32768]:N: ' \
             '--kv-type=[storage type of keys and values: f16, q8_0 or f32]:TYPE:(f16 q8_0 f32)' \
-            '--device=[where to compute: cpu, or ref, the slow and plain reference of all tests]:NAME: ' \
+            '--device=[where to compute: cuda (an NVIDIA GPU), cpu, or ref, the slow and plain reference of all tests]:NAME: ' \
+            '--gpu-layers=[layers that go to the GPU, the last ones first; 0: as many as fit; -1: none]:N: ' \
             '--threads=[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
@@ -205,7 +207,8 @@ _pantry()
             '--load-timeout=[how long a request waits for a model to load; 0: as long as it takes]:TIME: ' \
             '--ctx=[tokens of context where a request asks for none; 0: as trained, at most 32768]:N: ' \
             '--kv-type=[storage type of keys and values: f16, q8_0 or f32]:TYPE:(f16 q8_0 f32)' \
-            '--device=[where to compute: cpu, or ref, the slow and plain reference of all tests]:NAME: ' \
+            '--device=[where to compute: cuda (an NVIDIA GPU), cpu, or ref, the slow and plain reference of all tests]:NAME: ' \
+            '--gpu-layers=[layers that go to the GPU, the last ones first; 0: as many as fit; -1: none]:N: ' \
             '--threads=[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
@@ -262,7 +265,8 @@ _pantry()
             '--think-message=[text that ends reasoning which the budget cuts]:TEXT: ' \
             '--seed=[seed of the random draws: the same seed gives the same answer]:N: ' \
             '*--stop=[text that ends the answer, and is not part of it; may be repeated]:TEXT: ' \
-            '--device=[where to compute: cpu, or ref, the slow and plain reference of all tests]:NAME:(cpu ref)' \
+            '--device=[where to compute: cuda (an NVIDIA GPU), cpu, or ref, the slow and plain reference of all tests]:NAME:(cuda cpu ref)' \
+            '--gpu-layers=[layers that go to the GPU, the last ones first; 0: as many as fit; -1: none]:N: ' \
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
@@ -417,7 +421,8 @@ _pantry()
             '--windows=[most windows to read; default: all]:N: ' \
             '--process-output[also collect for the output matrix]' \
             '(-h --help)'{-h,--help}'[print this text]' \
-            '--device=[where to compute: cpu, or ref, the slow and plain reference of all tests]:NAME:(cpu ref)' \
+            '--device=[where to compute: cuda (an NVIDIA GPU), cpu, or ref, the slow and plain reference of all tests]:NAME:(cuda cpu ref)' \
+            '--gpu-layers=[layers that go to the GPU, the last ones first; 0: as many as fit; -1: none]:N: ' \
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
@@ -435,7 +440,8 @@ _pantry()
             '--windows=[most windows to read; default: all]:N: ' \
             '--json[print the results as JSON]' \
             '(-h --help)'{-h,--help}'[print this text]' \
-            '--device=[where to compute: cpu, or ref, the slow and plain reference of all tests]:NAME:(cpu ref)' \
+            '--device=[where to compute: cuda (an NVIDIA GPU), cpu, or ref, the slow and plain reference of all tests]:NAME:(cuda cpu ref)' \
+            '--gpu-layers=[layers that go to the GPU, the last ones first; 0: as many as fit; -1: none]:N: ' \
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
@@ -468,7 +474,8 @@ _pantry()
             '--insecure[use http, without encryption]' \
             '--json[print one JSON value]' \
             '(-h --help)'{-h,--help}'[print this text]' \
-            '--device=[where to compute: cpu, or ref, the slow and plain reference of all tests]:NAME:(cpu ref)' \
+            '--device=[where to compute: cuda (an NVIDIA GPU), cpu, or ref, the slow and plain reference of all tests]:NAME:(cuda cpu ref)' \
+            '--gpu-layers=[layers that go to the GPU, the last ones first; 0: as many as fit; -1: none]:N: ' \
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
@@ -489,7 +496,8 @@ _pantry()
             '--synthetic=[use random weights of a known shape, as in llama3.2-1b:q4_k_m]:SHAPE:TYPE: ' \
             '--json[print one JSON value]' \
             '(-h --help)'{-h,--help}'[print this text]' \
-            '--device=[where to compute: cpu, or ref, the slow and plain reference of all tests]:NAME:(cpu ref)' \
+            '--device=[where to compute: cuda (an NVIDIA GPU), cpu, or ref, the slow and plain reference of all tests]:NAME:(cuda cpu ref)' \
+            '--gpu-layers=[layers that go to the GPU, the last ones first; 0: as many as fit; -1: none]:N: ' \
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
@@ -520,7 +528,8 @@ _pantry()
             '--plain-text[text such as \[SEP\] stays text]' \
             '--ids[the texts are lists of token ids, to which nothing is added]' \
             '(-h --help)'{-h,--help}'[print this text]' \
-            '--device=[where to compute: cpu, or ref, the slow and plain reference of all tests]:NAME:(cpu ref)' \
+            '--device=[where to compute: cuda (an NVIDIA GPU), cpu, or ref, the slow and plain reference of all tests]:NAME:(cuda cpu ref)' \
+            '--gpu-layers=[layers that go to the GPU, the last ones first; 0: as many as fit; -1: none]:N: ' \
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
@@ -537,7 +546,8 @@ _pantry()
             '--truncate[cut longer texts]' \
             '--plain-text[text such as \[SEP\] stays text]' \
             '(-h --help)'{-h,--help}'[print this text]' \
-            '--device=[where to compute: cpu, or ref, the slow and plain reference of all tests]:NAME:(cpu ref)' \
+            '--device=[where to compute: cuda (an NVIDIA GPU), cpu, or ref, the slow and plain reference of all tests]:NAME:(cuda cpu ref)' \
+            '--gpu-layers=[layers that go to the GPU, the last ones first; 0: as many as fit; -1: none]:N: ' \
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
@@ -553,7 +563,8 @@ _pantry()
             '(-f --file)'{-f+,--file=}'[the text is in FILE; -: standard input, which is the default without a TEXT]:FILE:_files' \
             '--json[print one JSON value: {answers, usage}]' \
             '(-h --help)'{-h,--help}'[print this text]' \
-            '--device=[where to compute: cpu, or ref, the slow and plain reference of all tests]:NAME:(cpu ref)' \
+            '--device=[where to compute: cuda (an NVIDIA GPU), cpu, or ref, the slow and plain reference of all tests]:NAME:(cuda cpu ref)' \
+            '--gpu-layers=[layers that go to the GPU, the last ones first; 0: as many as fit; -1: none]:N: ' \
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \
@@ -609,7 +620,8 @@ _pantry()
             '(-o --out)'{-o+,--out=}'[write the float32 values, (n_ids, n_vocab), in this machine'\''s byte order]:FILE:_files' \
             '--slices=[process the ids in slices of these lengths, repeated in order]:N,N...: ' \
             '(-h --help)'{-h,--help}'[print this text]' \
-            '--device=[where to compute: cpu, or ref, the slow and plain reference of all tests]:NAME:(cpu ref)' \
+            '--device=[where to compute: cuda (an NVIDIA GPU), cpu, or ref, the slow and plain reference of all tests]:NAME:(cuda cpu ref)' \
+            '--gpu-layers=[layers that go to the GPU, the last ones first; 0: as many as fit; -1: none]:N: ' \
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
             '--memory=[most memory to take, weights included: 800M, 2G...; 0: what is free]:SIZE: ' \

@@ -131,9 +131,9 @@ static int put_json(const struct output *output, const struct pantry_stats *stat
                              "prefill_tokens_per_second", pn_cli_prefill_rate(stats), "decode_tokens_per_second",
                              pn_cli_decode_rate(stats), "bytes_per_token", stats->bytes_per_token);
     if (root && output->chosen->verbose) /* the measurement takes a moment */
-        json_object_set_new(root, "read_bandwidth_bytes", json_real(stats->device_bandwidth > 0
-                                                                        ? stats->device_bandwidth
-                                                                        : pantry_read_bandwidth(n_threads)));
+        json_object_set_new(
+            root, "read_bandwidth_bytes",
+            json_real(stats->device_bandwidth > 0 ? stats->device_bandwidth : pantry_read_bandwidth(n_threads)));
     return pn_cli_put_json(root);
 }
 

@@ -35,7 +35,10 @@ pantry_status pn_device_open(const char *name, const struct pn_device_options *o
         if (strcmp(classes[i]->name, name) == 0)
             return classes[i]->open(options, out, err);
         size_t len = strlen(names);
-        snprintf(names + len, sizeof names - len, "%s\"%s\"", i == 0 ? "" : i + 1 < N_CLASSES ? ", " : " and ",
+        snprintf(names + len, sizeof names - len, "%s\"%s\"",
+                 i == 0              ? ""
+                 : i + 1 < N_CLASSES ? ", "
+                                     : " and ",
                  classes[i]->name);
     }
     return pn_fail(err, PANTRY_NOT_FOUND, "unknown device (found \"%s\", allowed %s)", name, names);

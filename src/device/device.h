@@ -54,8 +54,8 @@ struct pn_ticket {
 struct pn_program; /* a plan compiled for a device */
 
 /* Sees the operand of every product with a weight, a row at a time: n1 pieces of n2 values, `stride1` floats apart.
- * `matrix` is the one of a stack that the row is multiplied with. Called on one thread at a time, while a step runs. Devices without
- * properties.unified call none. */
+ * `matrix` is the one of a stack that the row is multiplied with. Called on one thread at a time, while a step runs.
+ * Devices without properties.unified call none. */
 struct pn_observer {
     void (*operand)(void *context, const struct pn_weight *weight, int64_t matrix, const float *row, int n1, int n2,
                     int64_t stride1);

@@ -75,8 +75,9 @@ static pantry_status read_text(struct collector *c, pantry_model *model, const c
         if (device->properties.unified)
             device->observer = &observer;
         else
-            status = pn_fail(err, PANTRY_UNSUPPORTED, "%s: importances cannot be measured (allowed: the device \"cpu\")",
-                             device->properties.name);
+            status =
+                pn_fail(err, PANTRY_UNSUPPORTED, "%s: importances cannot be measured (allowed: the device \"cpu\")",
+                        device->properties.name);
     }
     for (int i = 0; !status && i < windows.n_windows; i++) {
         status = pn_windows_read(&windows, i, err);

@@ -11,8 +11,8 @@
 static const uint64_t spare_bytes = (uint64_t)512 << 20;
 enum { SPARE_SHARE = 10, OFFLOAD_CONTEXT = 8192 };
 
-/* Bytes that each layer needs on a GPU; `layers` has room for n_layer + 2: before the first, the layers, after the last.
- * `experts`: of these, what all routed experts need. */
+/* Bytes that each layer needs on a GPU; `layers` has room for n_layer + 2: before the first, the layers, after the
+ * last. `experts`: of these, what all routed experts need. */
 struct needs {
     uint64_t *layers, experts;
     int n_layer;

@@ -11,8 +11,9 @@
 static pantry_status malformed(const char *text, struct pantry_error *err)
 {
     return pn_fail(err, PANTRY_INVALID,
-                   "invalid devices (found \"%.60s\", allowed up to %d such as \"cpu\", \"cpu:0-15,cuda:16-\" or \"cuda,cpu:experts\")", text,
-                   PN_MAX_PARTS);
+                   "invalid devices (found \"%.60s\", allowed up to %d such as \"cpu\", \"cpu:0-15,cuda:16-\" or "
+                   "\"cuda,cpu:experts\")",
+                   text, PN_MAX_PARTS);
 }
 
 /* Parses a number below 2^20. */
@@ -218,8 +219,7 @@ pantry_status pn_split_assign(const struct pn_split *s, const struct pn_model *m
         if (n->op == PN_OP_ATTENTION) /* written before */
             device = device_of_cache[n->attn.cache];
         else
-            device = choose(s, g, n,
-                            s->experts && experts[a] ? s->experts - 1 : chosen(s, n->layer, m->hp.n_layer),
+            device = choose(s, g, n, s->experts && experts[a] ? s->experts - 1 : chosen(s, n->layer, m->hp.n_layer),
                             has_cache(n) ? possible[n->attn.cache] : ~0u);
         if (device < 0)
             status =

@@ -14,8 +14,8 @@ struct pn_split {
 };
 
 /* Opens the devices in `text`: "cpu"; "cpu:0-15,ref:16-" with the layers of each; "cuda,cpu:experts": the second runs
- * the experts of all layers; "cpu,ref": the second runs what the first does not support. NULL: the best available. Nodes before the first layer go with the first, those after the
- * last with the last. */
+ * the experts of all layers; "cpu,ref": the second runs what the first does not support. NULL: the best available.
+ * Nodes before the first layer go with the first, those after the last with the last. */
 pantry_status pn_split_open(const char *text, const struct pn_device_options *options, int n_layer,
                             struct pn_split *out, struct pantry_error *err);
 void pn_split_close(struct pn_split *split);

@@ -278,9 +278,9 @@ static pantry_status check_folder(const struct pn_hub_model *model, struct pantr
         weights |= pn_media_is_weights(model->file[i].path);
         config |= strcmp(model->file[i].path, "config.json") == 0;
     }
-    return weights && config ? PANTRY_OK
-                             : pn_fail(err, PANTRY_FORMAT, "%s of the repository is empty",
-                                       weights ? "config.json" : "the model");
+    return weights && config
+               ? PANTRY_OK
+               : pn_fail(err, PANTRY_FORMAT, "%s of the repository is empty", weights ? "config.json" : "the model");
 }
 
 static pantry_status take_folder(const json_t *files, const char *quant, struct pn_hub_model *model,

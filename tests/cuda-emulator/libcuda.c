@@ -1,7 +1,7 @@
-/* A CUDA driver for machines without an NVIDIA GPU: the functions that src/device/cuda uses, with the kernels compiled from
- * the same text as C++ and run on the CPU (tests/gpu/fibers.h). What a driver would not notice, it does: copies outside an
- * allocation, reads and writes beyond its end (a guard page), use after release, launches of impossible groups, memory and
- * objects that are left when the context goes.
+/* A CUDA driver for machines without an NVIDIA GPU: the functions that src/device/cuda uses, with the kernels compiled
+ * from the same text as C++ and run on the CPU (tests/gpu/fibers.h). What a driver would not notice, it does: copies
+ * outside an allocation, reads and writes beyond its end (a guard page), use after release, launches of impossible
+ * groups, memory and objects that are left when the context goes.
  *
  * It is built as libcuda.so.1, beside the kernels (gpu_kernels_cuda.so). Results carry the label *emulated*: they say
  * nothing about speed or about a GPU's arithmetic.
@@ -72,7 +72,7 @@ EXPORT result cuMemGetInfo_v2(size_t *left, size_t *total)
     return OK;
 }
 
-/* The memory ends at a guard page, up to the alignment that CUDA promises. Filled with bytes that are no zeros. */
+/* The memory ends at a guard page, up to the alignment that CUDA promises. Its bytes are not zero. */
 EXPORT result cuMemAlloc_v2(uint64_t *address, size_t size)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE), room = (size + 255) / 256 * 256;
@@ -148,7 +148,8 @@ EXPORT result cuMemsetD8Async(uint64_t to, unsigned char byte, size_t n, void *s
     if (!inside(to, n))
         return complain(INVALID, "a fill goes beyond an allocation");
     /* Whole pages of zeros come from the system when they are touched. */
-    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), begin = (to + page - 1) / page * page, end = (to + n) / page * page;
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), begin = (to + page - 1) / page * page,
+              end = (to + n) / page * page;
     if (byte == 0 && end > begin + (1 << 20) && madvise((void *)begin, end - begin, MADV_DONTNEED) == 0) {
         memset((void *)(uintptr_t)to, 0, begin - to);
         memset((void *)end, 0, to + n - end);
@@ -195,8 +196,8 @@ static void run_node(const struct node *node)
     }
 }
 
-EXPORT result cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
-                             unsigned shared, void *stream, void **parameters, void **extra)
+EXPORT result cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
+                             unsigned bz, unsigned shared, void *stream, void **parameters, void **extra)
 {
     (void)stream;
     (void)extra;

@@ -43,6 +43,7 @@ VALUES = {
     "context_length": ["1", "2", "3", "4"],
     "kv_cache_type": ['"q8_0"', "f32", "f16", "q8_0"],
     "device": ['"cpu"', None, "ref", "cpu"],
+    "gpu_layers": ["1", None, "-1", "0"],
     "threads": ["1", None, "3", "4"],
     "isa": ['"generic"', None, "avx2", "generic"],
     "memory": ['"1G"', None, "3000000", "4k"],
@@ -80,7 +81,7 @@ AT_ONCE = {
     "origins", "registries", "max_requests", "num_parallel", "keep_alive", "max_loaded_models", "load_timeout", "memory",
     "quiet", "debug",
 }  # fmt: skip
-NEXT_LOAD = {"context_length", "kv_cache_type", "device", "threads", "isa"}
+NEXT_LOAD = {"context_length", "kv_cache_type", "device", "gpu_layers", "threads", "isa"}
 
 
 def setUpModule():

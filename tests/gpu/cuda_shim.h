@@ -12,7 +12,7 @@
 #define __device__
 #define __global__
 #define __forceinline__ inline
-#define __noinline__ __attribute__((noinline))
+#define __noinline__    __attribute__((noinline))
 #define __grid_constant__
 #define __launch_bounds__(...)
 
@@ -40,7 +40,7 @@ template <typename T> static inline T pn_emulated_shuffle(T value, unsigned from
     memcpy(&value, &bits, sizeof bits);
     return value;
 }
-#define __shfl_xor_sync(all, value, mask) \
+#define __shfl_xor_sync(all, value, mask)                                                                              \
     pn_emulated_shuffle((value), (pn_emulated_state.thread.x & 31u) ^ (unsigned)(mask), __LINE__)
 #define __shfl_sync(all, value, from) pn_emulated_shuffle((value), (unsigned)(from), __LINE__)
 #define __syncwarp()                  (void)pn_emulated_shuffle(0u, 0u, __LINE__)
@@ -51,7 +51,10 @@ static inline float __uint_as_float(unsigned bits)
     memcpy(&v, &bits, sizeof v);
     return v;
 }
-static inline float __int_as_float(int bits) { return __uint_as_float((unsigned)bits); }
+static inline float __int_as_float(int bits)
+{
+    return __uint_as_float((unsigned)bits);
+}
 static inline unsigned __float_as_uint(float v)
 {
     unsigned bits;
@@ -59,7 +62,7 @@ static inline unsigned __float_as_uint(float v)
     return bits;
 }
 
-/* IEEE half precision: exact to float, rounded to nearest even from it. */
+/* IEEE half precision: exact to float; from float, rounded to nearest even. */
 static inline float pn_emulated_half_value(unsigned short h)
 {
     unsigned sign = (unsigned)(h & 0x8000u) << 16, exponent = h >> 10 & 31u, mantissa = h & 1023u;
@@ -83,7 +86,7 @@ static inline unsigned short pn_emulated_half_bits(float v)
     return (unsigned short)(sign | ((rounded >> 13) - (112u << 10)));
 }
 
-/* mma.sync.m16n8k16 with half precision in: see products_cuda.gpu for who has what. */
+/* mma.sync.m16n8k16 with half precision in: products_cuda.gpu says which lane has which values. */
 static inline void pn_emulated_mma(float *d, const unsigned *a, const unsigned *b)
 {
     unsigned lane = pn_emulated_state.thread.x & 31u, g = lane / 4, t = lane % 4;

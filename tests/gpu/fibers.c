@@ -16,9 +16,9 @@ enum wait { RUNS, WAITS_FOR_WARP, WAITS_FOR_GROUP, ENDED };
 struct fiber {
     void *sp;
     enum wait wait;
-    int line;            /* of the call that it waits in */
-    unsigned value[2];   /* what it gave to the last two exchanges */
-    unsigned exchanges;  /* ... and how many it has made */
+    int line;           /* of the call that it waits in */
+    unsigned value[2];  /* what it gave to the last two exchanges */
+    unsigned exchanges; /* ... and how many it has made */
 };
 
 static struct {
@@ -45,19 +45,22 @@ __asm__(".globl pn_emulator_switch\n"
         "    pop %r15\n    pop %r14\n    pop %r13\n    pop %r12\n    pop %rbx\n    pop %rbp\n    ret\n");
 enum { SAVED = 6, RETURN_AT = 6 };
 #elif defined(__aarch64__)
-__asm__(".globl pn_emulator_switch\n"
-        ".hidden pn_emulator_switch\n"
-        ".type pn_emulator_switch, %function\n"
-        "pn_emulator_switch:\n"
-        "    sub sp, sp, #160\n"
-        "    stp x19, x20, [sp]\n    stp x21, x22, [sp, #16]\n    stp x23, x24, [sp, #32]\n    stp x25, x26, [sp, #48]\n"
-        "    stp x27, x28, [sp, #64]\n    stp x29, x30, [sp, #80]\n"
-        "    stp d8, d9, [sp, #96]\n    stp d10, d11, [sp, #112]\n    stp d12, d13, [sp, #128]\n    stp d14, d15, [sp, #144]\n"
-        "    mov x9, sp\n    str x9, [x0]\n    mov sp, x1\n"
-        "    ldp x19, x20, [sp]\n    ldp x21, x22, [sp, #16]\n    ldp x23, x24, [sp, #32]\n    ldp x25, x26, [sp, #48]\n"
-        "    ldp x27, x28, [sp, #64]\n    ldp x29, x30, [sp, #80]\n"
-        "    ldp d8, d9, [sp, #96]\n    ldp d10, d11, [sp, #112]\n    ldp d12, d13, [sp, #128]\n    ldp d14, d15, [sp, #144]\n"
-        "    add sp, sp, #160\n    ret\n");
+__asm__(
+    ".globl pn_emulator_switch\n"
+    ".hidden pn_emulator_switch\n"
+    ".type pn_emulator_switch, %function\n"
+    "pn_emulator_switch:\n"
+    "    sub sp, sp, #160\n"
+    "    stp x19, x20, [sp]\n    stp x21, x22, [sp, #16]\n    stp x23, x24, [sp, #32]\n    stp x25, x26, [sp, #48]\n"
+    "    stp x27, x28, [sp, #64]\n    stp x29, x30, [sp, #80]\n"
+    "    stp d8, d9, [sp, #96]\n    stp d10, d11, [sp, #112]\n    stp d12, d13, [sp, #128]\n    stp d14, d15, [sp, "
+    "#144]\n"
+    "    mov x9, sp\n    str x9, [x0]\n    mov sp, x1\n"
+    "    ldp x19, x20, [sp]\n    ldp x21, x22, [sp, #16]\n    ldp x23, x24, [sp, #32]\n    ldp x25, x26, [sp, #48]\n"
+    "    ldp x27, x28, [sp, #64]\n    ldp x29, x30, [sp, #80]\n"
+    "    ldp d8, d9, [sp, #96]\n    ldp d10, d11, [sp, #112]\n    ldp d12, d13, [sp, #128]\n    ldp d14, d15, [sp, "
+    "#144]\n"
+    "    add sp, sp, #160\n    ret\n");
 enum { SAVED = 20, RETURN_AT = 11 };
 #else
 #error "fibers need a context switch for this processor"
@@ -200,7 +203,7 @@ int pn_emulate(struct pn_emulated_state *state, pn_emulated_kernel *run, const v
     shared = (shared + 15) / 16 * 16;
     if (threads < 1 || threads > PN_EMULATED_MAX_THREADS || threads % PN_EMULATED_WARP || shared > MAX_SHARED ||
         !set_up()) {
-        fprintf(stderr, "emulator: a group of %d threads with %zu bytes is not possible\n", threads, shared);
+        fprintf(stderr, "emulator: a group of %d threads with %zu bytes cannot run\n", threads, shared);
         return 1;
     }
     emulator.state = state;

@@ -1,6 +1,6 @@
-/* Runs the threads of a GPU's thread groups on the CPU, one group after another: each thread is a fiber, which stops where
- * it waits for its warp or its group. What breaks the rules of a GPU is an error: a barrier that part of a group reaches, a
- * shuffle that part of a warp reaches, threads that wait at different barriers. */
+/* Runs the threads of a GPU's thread groups on the CPU, one group after another: each thread is a fiber, which stops
+ * where it waits for its warp or its group. What breaks the rules of a GPU is an error: a barrier that part of a group
+ * reaches, a shuffle that part of a warp reaches, threads that wait at different barriers. */
 #ifndef PN_TESTS_GPU_FIBERS_H
 #define PN_TESTS_GPU_FIBERS_H
 
@@ -30,8 +30,8 @@ typedef void pn_emulated_kernel(const void *args);
 
 enum { PN_EMULATED_FORWARD, PN_EMULATED_REVERSED, PN_EMULATED_SHUFFLED };
 
-/* Runs a kernel of the library that `state` belongs to. The group's memory has `shared` bytes and ends at a guard page. 0,
- * or 1 after a complaint on standard error. */
+/* Runs a kernel of the library that `state` belongs to. The group's memory has `shared` bytes and ends at a guard page.
+ * 0, or 1 after a complaint on standard error. */
 int pn_emulate(struct pn_emulated_state *state, pn_emulated_kernel *run, const void *args, const unsigned groups[3],
                int threads, size_t shared, int order);
 

@@ -1,5 +1,5 @@
-/* The CUDA device over an emulated driver: what it says where it cannot open, memory, placed weights, steps that repeat a
- * recorded graph, threads in other orders, and whole models. Skipped where the emulator is not built. */
+/* The CUDA device over an emulated driver: what it says where it cannot open, memory, placed weights, steps that repeat
+ * a recorded graph, threads in other orders, and whole models. Skipped where the emulator is not built. */
 #define _DEFAULT_SOURCE 1 /* setenv */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -174,7 +174,7 @@ static void weights_are_placed_once(void **state)
                             weight_at(file + 50000, 2)};
     const struct pn_weight *first[] = {&w[0], &w[2]}, *second[] = {&w[1], &w[2], &w[3]};
     assert_int_equal(d->class->place(d, first, 2, NULL, &err), PANTRY_OK);
-    assert_int_equal(g->n_extents, 2); /* 1 KiB lies between them */
+    assert_int_equal(g->n_extents, 2); /* 1 KiB apart */
     check_bytes(d, file + 32, 1024);
     check_bytes(d, file + 2112, 2048);
     assert_int_equal(pn_gpu_address(g, file + 32 + 1024, 1024), 0);
@@ -324,9 +324,12 @@ static void results_do_not_depend_on_the_order_of_threads(void **state)
     check_orders(&o, pn_layer_norm(g, x, PN_NONE, PN_NONE, 1e-5f));
     check_orders(&o, pn_argmax(g, o.x));
     check_orders(&o, pn_cutoff(g, x, 0.5f));
-    check_orders(&o, pn_route(g, pn_slice(g, o.x, 0, 60), PN_NONE,
-                              &(struct pn_route_params){.n_expert = 60, .n_used = 8, .n_groups = 4,
-                                                        .n_groups_used = 2, .gate = PN_GATE_SIGMOID, .scale = 1}));
+    check_orders(
+        &o,
+        pn_route(
+            g, pn_slice(g, o.x, 0, 60), PN_NONE,
+            &(struct pn_route_params){
+                .n_expert = 60, .n_used = 8, .n_groups = 4, .n_groups_used = 2, .gate = PN_GATE_SIGMOID, .scale = 1}));
     pn_array k = pn_reshape(g, pn_slice(g, o.x, 128, 128), 2, 64), v = pn_reshape(g, pn_slice(g, o.x, 256, 128), 2, 64);
     pn_array q = pn_reshape(g, pn_slice(g, o.x, 0, 128), 2, 64);
     check_orders(&o, pn_attention(g, q, pn_cache_write(g, k, v, &p), PN_NONE, &p));
@@ -457,9 +460,8 @@ static void layers_stay_where_there_is_room(void **state)
         const char *mib;
         int layers;
         const char *device, *says;
-    } cases[] = {{"4096", 0, NULL, "cuda ("}, {"64", 0, NULL, "cpu ("},
-                 {"4096", 1, NULL, "+ cuda ("}, {"4096", 99, NULL, "cuda ("},
-                 {"4096", -1, NULL, "cpu ("}, {"4096", 2, "cuda", "+ cuda ("}};
+    } cases[] = {{"4096", 0, NULL, "cuda ("},  {"64", 0, NULL, "cpu ("},    {"4096", 1, NULL, "+ cuda ("},
+                 {"4096", 99, NULL, "cuda ("}, {"4096", -1, NULL, "cpu ("}, {"4096", 2, "cuda", "+ cuda ("}};
     const char *path = tiny_model("llama", GW_F32, "tiny.gguf");
     struct pantry_error error;
     pn_device_close(open_emulated());

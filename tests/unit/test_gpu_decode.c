@@ -1,5 +1,5 @@
-/* The kernels' decoders against those of quant/, bit for bit, for every storage type, on an emulated GPU. Each plane ends
- * at a page that cannot be touched, so a read beyond the last row is a crash. */
+/* The kernels' decoders against those of quant/, bit for bit, for every storage type, on an emulated GPU. Each plane
+ * ends at a page that cannot be touched, so a read beyond the last row is a crash. */
 #if defined(__APPLE__)
 #define _DARWIN_C_SOURCE
 #else

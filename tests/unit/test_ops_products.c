@@ -1,6 +1,6 @@
 /* The matrix product x W^T with each storage type as W against double precision sums of the decoded weights: random
- * valid blocks, several shapes, 1 to 9 and 33 rows at once, on the reference device, with every instruction set that this
- * processor has and on an emulated GPU; and several products in a row, alone and in batches. */
+ * valid blocks, several shapes, 1 to 9 and 33 rows at once, on the reference device, with every instruction set that
+ * this processor has and on an emulated GPU; and several products in a row, alone and in batches. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -94,9 +94,10 @@ pantry_status pn_cuda_compile(int major, int minor, char **image, struct pantry_
     size_t size = 0;
     *image = NULL;
     if (!open_nvrtc(&n))
-        return pn_fail(err, PANTRY_UNSUPPORTED,
-                       "cuda: this program was built without nvcc, and there is no NVRTC library to compile its kernels; "
-                       "install the CUDA toolkit, or build pantry where nvcc is");
+        return pn_fail(
+            err, PANTRY_UNSUPPORTED,
+            "cuda: this program was built without nvcc, and there is no NVRTC library to compile its kernels; "
+            "install the CUDA toolkit, or build pantry where nvcc is");
     snprintf(architecture, sizeof architecture, "--gpu-architecture=sm_%d%d", major, minor);
     const char *const options[] = {architecture, "-DPN_GPU_CUDA", "--std=c++17"};
     pantry_status status = PANTRY_OK;

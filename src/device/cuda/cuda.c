@@ -1,4 +1,4 @@
-/* The CUDA driver behind driver.h: one stream in which all work is in order. A step that launches the same kernels with
+/* driver.h over the CUDA driver: one stream in which all work is in order. A step that launches the same kernels with
  * the same arguments as an earlier one repeats a recorded graph, since what changes from step to step is in memory. */
 #include "device/cuda/cuda.h"
 
@@ -29,7 +29,7 @@ struct cuda {
     void *staging[N_STAGING], *copied[N_STAGING];
     struct graph graphs[N_GRAPHS];
     uint64_t n_steps, seen; /* seen: hash of the last step that was not recorded */
-    int result; /* of the first call that failed since the last wait */
+    int result;             /* of the first call that failed since the last wait */
     const char *failed;
 };
 

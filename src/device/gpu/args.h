@@ -1,6 +1,6 @@
-/* What a kernel gets: one struct for all kernels, written by the host and read as it is on the GPU, so its layout is the
- * same in C, CUDA and Metal. Included by the host as C and, after kernels/dialect.gpu, by the kernels: addresses are
- * numbers on the host and pointers in a kernel. */
+/* What a kernel gets: one struct for all kernels, written by the host and read as it is on the GPU, so its layout is
+ * the same in C, CUDA and Metal. Included by the host as C and, after kernels/dialect.gpu, by the kernels: addresses
+ * are numbers on the host and pointers in a kernel. */
 #ifndef PN_DEVICE_GPU_ARGS_H
 #define PN_DEVICE_GPU_ARGS_H
 

@@ -72,8 +72,8 @@ struct pn_gpu_driver_class {
     /* Of allocated or wrapped memory; waits until no kernel uses it. */
     void (*release)(struct pn_gpu_driver *d, struct pn_gpu_memory *memory);
 
-    /* Addresses are of allocated memory, within one allocation. `write` may return before the copy is done, but has read
-     * all of `from`; `read` waits for everything before it. */
+    /* Addresses are of allocated memory, within one allocation. `write` may return before the copy is done, but has
+     * read all of `from`; `read` waits for everything before it. */
     void (*write)(struct pn_gpu_driver *d, uint64_t to, const void *from, size_t size);
     void (*read)(struct pn_gpu_driver *d, void *to, uint64_t from, size_t size);
     void (*copy)(struct pn_gpu_driver *d, uint64_t to, uint64_t from, size_t size);

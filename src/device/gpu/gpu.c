@@ -7,7 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Copies memory back and forth for some milliseconds: a byte that is copied is read and written. 0 if memory is short. */
+/* Copies memory back and forth for some milliseconds: a byte that is copied is read and written. 0 if memory is short.
+ */
 static double measure_bandwidth(struct pn_gpu_driver *d)
 {
     enum { SIZE = 64 << 20, N_COPIES = 64 };

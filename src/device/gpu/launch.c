@@ -22,37 +22,12 @@ enum { MAX_STATE_ROW = 8 * PN_GPU_WARP };
 /* Attention splits a context until this many groups work at once, but gives none fewer positions than MIN_SPLIT. */
 enum { WANTED_GROUPS = 512, MAX_SPLITS = 32, MIN_SPLIT = 64 };
 
-static const struct {
-    const char *name;
-    int threads;
-} kernels[PN_GPU_N_KERNELS] = {
-#define PN_GPU_KERNEL(name, threads) {#name, threads},
-#include "device/gpu/kernels.def"
-#undef PN_GPU_KERNEL
-};
-
-const char *pn_gpu_kernel_name(enum pn_gpu_kernel kernel)
-{
-    return kernels[kernel].name;
-}
-
-int pn_gpu_kernel_threads(enum pn_gpu_kernel kernel)
-{
-    return kernels[kernel].threads;
-}
-
-void pn_gpu_emit(struct pn_gpu_list *list, const struct pn_gpu_launch *launch)
-{
-    assert(list->n < list->cap);
-    list->launches[list->n++] = *launch;
-}
-
 /* A launch with a group for every N_THREADS values of a row. */
 static void by_values(struct pn_gpu_list *list, int64_t rows, struct pn_gpu_launch *l, enum pn_gpu_kernel kernel,
                       int64_t values)
 {
     l->kernel = kernel;
-    l->groups[0] = pn_gpu_groups(values, kernels[kernel].threads);
+    l->groups[0] = pn_gpu_groups(values, pn_gpu_kernel_threads(kernel));
     l->groups[1] = (u32)rows;
     l->groups[2] = 1;
     pn_gpu_emit(list, l);
@@ -165,27 +140,27 @@ static void emit_norm(struct pn_gpu_list *list, const struct pn_node *n, int64_t
 {
     l->args.p.f[0] = n->norm.eps;
     l->args.p.i[1] = n->op == PN_OP_LAYER_NORM;
-    l->shared = (size_t)kernels[PN_GPU_normalize].threads / PN_GPU_WARP * sizeof(float);
+    l->shared = (size_t)pn_gpu_kernel_threads(PN_GPU_normalize) / PN_GPU_WARP * sizeof(float);
     by_heads(list, rows, l, PN_GPU_normalize, n->n1);
 }
 
 static void emit_cutoff(struct pn_gpu_list *list, const struct pn_node *n, int64_t rows, struct pn_gpu_launch *l)
 {
     l->args.p.f[0] = n->scale.factor;
-    l->shared = (size_t)kernels[PN_GPU_cutoff].threads / PN_GPU_WARP * sizeof(float);
+    l->shared = (size_t)pn_gpu_kernel_threads(PN_GPU_cutoff) / PN_GPU_WARP * sizeof(float);
     by_heads(list, rows, l, PN_GPU_cutoff, n->n1);
 }
 
 static void emit_match(struct pn_gpu_list *list, const struct pn_node *n, int64_t rows, struct pn_gpu_launch *l)
 {
     repeat_head(l, 1);
-    l->shared = (size_t)kernels[PN_GPU_match].threads / PN_GPU_WARP * sizeof(float);
+    l->shared = (size_t)pn_gpu_kernel_threads(PN_GPU_match) / PN_GPU_WARP * sizeof(float);
     by_heads(list, rows, l, PN_GPU_match, n->n1);
 }
 
 static void emit_argmax(struct pn_gpu_list *list, const struct pn_node *n, int64_t rows, struct pn_gpu_launch *l)
 {
-    l->shared = 2 * (size_t)kernels[PN_GPU_argmax].threads * sizeof(float);
+    l->shared = 2 * (size_t)pn_gpu_kernel_threads(PN_GPU_argmax) * sizeof(float);
     by_heads(list, rows, l, PN_GPU_argmax, n->n1);
 }
 
@@ -213,7 +188,7 @@ static void emit_rope(struct pn_gpu_list *list, const struct pn_node *n, int64_t
 
 static size_t route_shared(const struct pn_node *n)
 {
-    return ((size_t)n->route.n_expert + 2 * (size_t)kernels[PN_GPU_route].threads) * sizeof(float);
+    return ((size_t)n->route.n_expert + 2 * (size_t)pn_gpu_kernel_threads(PN_GPU_route)) * sizeof(float);
 }
 
 static void emit_route(struct pn_gpu_list *list, const struct pn_node *n, int64_t rows, struct pn_gpu_launch *l)
@@ -312,7 +287,7 @@ static void emit_attention(struct pn_gpu_list *list, const struct pn_node *n, in
         p->bias_reach = l->args.w.n_cols / 2;
     p->n_splits = splits_of(list->batch, n, rows);
     p->partial = list->scratch;
-    size_t warps = (size_t)kernels[kernel].threads / PN_GPU_WARP;
+    size_t warps = (size_t)pn_gpu_kernel_threads(kernel) / PN_GPU_WARP;
     l->shared = ((size_t)p->dim_k + warps * (2 + (size_t)p->dim_v)) * sizeof(float);
     l->kernel = kernel;
     l->groups[0] = (u32)n->n1;
@@ -330,8 +305,7 @@ static void emit_attention(struct pn_gpu_list *list, const struct pn_node *n, in
 
 static void emit_conv(struct pn_gpu_list *list, const struct pn_node *n, int64_t rows, struct pn_gpu_launch *l)
 {
-    l->args.p.recurrent =
-        (struct pn_gpu_recurrent){.offset = (i64)n->recurrent.offset, .k = l->args.src_n2[1] / n->n2};
+    l->args.p.recurrent = (struct pn_gpu_recurrent){.offset = (i64)n->recurrent.offset, .k = l->args.src_n2[1] / n->n2};
     l->waits = true;
     by_values(list, rows, l, PN_GPU_conv, n->n2);
     by_values(list, list->batch->n_seqs, l, PN_GPU_conv_state, n->n2);
@@ -341,11 +315,10 @@ static void emit_scan(struct pn_gpu_list *list, const struct pn_node *n, int64_t
 {
     (void)rows;
     enum pn_gpu_kernel kernel = n->op == PN_OP_DELTA ? PN_GPU_delta : PN_GPU_ssm_scan;
-    l->args.p.recurrent = (struct pn_gpu_recurrent){.offset = (i64)n->recurrent.offset,
-                                                    .interleaved = n->recurrent.interleaved,
-                                                    .scale = n->recurrent.scale};
+    l->args.p.recurrent = (struct pn_gpu_recurrent){
+        .offset = (i64)n->recurrent.offset, .interleaved = n->recurrent.interleaved, .scale = n->recurrent.scale};
     l->kernel = kernel;
-    l->groups[0] = pn_gpu_groups(values_of(n), kernels[kernel].threads / PN_GPU_WARP);
+    l->groups[0] = pn_gpu_groups(values_of(n), pn_gpu_kernel_threads(kernel) / PN_GPU_WARP);
     l->groups[1] = (u32)list->batch->n_seqs;
     l->groups[2] = 1;
     l->waits = true;
@@ -355,24 +328,42 @@ static void emit_scan(struct pn_gpu_list *list, const struct pn_node *n, int64_t
 /* ---- the table ---- */
 
 static pn_gpu_op_fn *const ops[PN_OP_COUNT] = {
-    [PN_OP_EMBED] = emit_lookup,           [PN_OP_POS_EMBED] = emit_lookup,
-    [PN_OP_KIND_EMBED] = emit_lookup,      [PN_OP_GIVEN] = emit_given,
-    [PN_OP_ROWS] = emit_rows,              [PN_OP_MEAN_ROWS] = emit_rows,
-    [PN_OP_ARGMAX] = emit_argmax,          [PN_OP_ADD] = emit_add,
-    [PN_OP_MUL] = emit_add,                [PN_OP_MUL_HEADS] = emit_mul_heads,
-    [PN_OP_SCALE] = emit_scale,            [PN_OP_SOFTCAP] = emit_scale,
-    [PN_OP_ACT] = emit_act,                [PN_OP_CLAMP] = emit_clamp,
-    [PN_OP_CONCAT] = emit_concat,          [PN_OP_RMS_NORM] = emit_norm,
-    [PN_OP_LAYER_NORM] = emit_norm,        [PN_OP_CUTOFF] = emit_cutoff,
-    [PN_OP_MATCH] = emit_match,            [PN_OP_MIX] = emit_mix,
-    [PN_OP_ROPE_TABLE] = emit_rope_table,  [PN_OP_ROPE] = emit_rope,
-    [PN_OP_POS_SCALE] = emit_pos_scale,    [PN_OP_ROUTE] = emit_route,
-    [PN_OP_EACH_SCALE] = emit_each,        [PN_OP_EACH_BIAS] = emit_each,
-    [PN_OP_EACH_SUM] = emit_each,          [PN_OP_MATMUL] = pn_gpu_matmul,
-    [PN_OP_MATMUL_EACH] = pn_gpu_matmul_each, [PN_OP_CACHE_WRITE] = emit_cache_write,
-    [PN_OP_ATTENTION] = emit_attention,    [PN_OP_ATTEND] = emit_attention,
-    [PN_OP_CONV] = emit_conv,              [PN_OP_SSM_SCAN] = emit_scan,
-    [PN_OP_DELTA] = emit_scan,             [PN_OP_AFTER] = emit_after,
+    [PN_OP_EMBED] = emit_lookup,
+    [PN_OP_POS_EMBED] = emit_lookup,
+    [PN_OP_KIND_EMBED] = emit_lookup,
+    [PN_OP_GIVEN] = emit_given,
+    [PN_OP_ROWS] = emit_rows,
+    [PN_OP_MEAN_ROWS] = emit_rows,
+    [PN_OP_ARGMAX] = emit_argmax,
+    [PN_OP_ADD] = emit_add,
+    [PN_OP_MUL] = emit_add,
+    [PN_OP_MUL_HEADS] = emit_mul_heads,
+    [PN_OP_SCALE] = emit_scale,
+    [PN_OP_SOFTCAP] = emit_scale,
+    [PN_OP_ACT] = emit_act,
+    [PN_OP_CLAMP] = emit_clamp,
+    [PN_OP_CONCAT] = emit_concat,
+    [PN_OP_RMS_NORM] = emit_norm,
+    [PN_OP_LAYER_NORM] = emit_norm,
+    [PN_OP_CUTOFF] = emit_cutoff,
+    [PN_OP_MATCH] = emit_match,
+    [PN_OP_MIX] = emit_mix,
+    [PN_OP_ROPE_TABLE] = emit_rope_table,
+    [PN_OP_ROPE] = emit_rope,
+    [PN_OP_POS_SCALE] = emit_pos_scale,
+    [PN_OP_ROUTE] = emit_route,
+    [PN_OP_EACH_SCALE] = emit_each,
+    [PN_OP_EACH_BIAS] = emit_each,
+    [PN_OP_EACH_SUM] = emit_each,
+    [PN_OP_MATMUL] = pn_gpu_matmul,
+    [PN_OP_MATMUL_EACH] = pn_gpu_matmul_each,
+    [PN_OP_CACHE_WRITE] = emit_cache_write,
+    [PN_OP_ATTENTION] = emit_attention,
+    [PN_OP_ATTEND] = emit_attention,
+    [PN_OP_CONV] = emit_conv,
+    [PN_OP_SSM_SCAN] = emit_scan,
+    [PN_OP_DELTA] = emit_scan,
+    [PN_OP_AFTER] = emit_after,
 };
 
 pn_gpu_op_fn *pn_gpu_op(enum pn_op op)

@@ -25,8 +25,8 @@ enum { PN_GPU_MAX_LAUNCHES = 4 };
 /* Adds a launch. */
 void pn_gpu_emit(struct pn_gpu_list *list, const struct pn_gpu_launch *launch);
 
-/* Emits an operation's launches. `l` has its args filled in except for `p`, and shared memory of 16 bytes; `rows` is the
- * number of rows of its result, at least 1. */
+/* Emits an operation's launches. `l` has its args filled in except for `p`, and shared memory of 16 bytes; `rows` is
+ * the number of rows of its result, at least 1. */
 typedef void pn_gpu_op_fn(struct pn_gpu_list *list, const struct pn_node *node, int64_t rows, struct pn_gpu_launch *l);
 
 /* What emits an operation; NULL: no kernel computes it. */

@@ -12,7 +12,7 @@ struct pn_gpu_extent {
     size_t size;
     uint64_t address;
     struct pn_gpu_memory memory;
-    int n_users; /* ranges of placed tensors that lie in it */
+    int n_users; /* ranges of placed tensors in it */
 };
 
 struct pn_gpu {

@@ -3,8 +3,8 @@
 
 #include <assert.h>
 
-/* Up to FEW rows go to the kernels of few rows, four at a time. So do slots of experts, one by one, while the matrices of
- * a stack have FEW_EACH slots on average: a tile of 64 would be nearly empty. */
+/* Up to FEW rows go to the kernels of few rows, four at a time. So do slots of experts, one by one, while the matrices
+ * of a stack have FEW_EACH slots on average: a tile of 64 would be nearly empty. */
 enum { FEW = 16, AT_ONCE = 4, FEW_EACH = 4 };
 /* As in kernels/products.gpu. */
 enum { ROWS_PER_WARP = 2, UNIT = 32, UNIT_ROOM = 36, MOST_VALUES = 8192, TILE = 64, TILE_ROOM = TILE + 4 };

@@ -178,9 +178,9 @@ static size_t lists_bytes(const struct pn_plan *plan)
 {
     size_t tokens = (size_t)plan->max_rows[PN_ROWS_TOKENS];
     size_t rows = (size_t)plan->max_rows[PN_ROWS_OUTPUTS] + (size_t)plan->max_rows[PN_ROWS_HIDDEN];
-    size_t seqs = (size_t)(plan->max_rows[PN_ROWS_SEQS] > plan->max_rows[PN_ROWS_TOKENS]
-                               ? plan->max_rows[PN_ROWS_SEQS]
-                               : plan->max_rows[PN_ROWS_TOKENS]);
+    size_t seqs =
+        (size_t)(plan->max_rows[PN_ROWS_SEQS] > plan->max_rows[PN_ROWS_TOKENS] ? plan->max_rows[PN_ROWS_SEQS]
+                                                                               : plan->max_rows[PN_ROWS_TOKENS]);
     /* ids, PN_MAX_POS positions, last, first, given, kinds */
     return (tokens * (5 + PN_MAX_POS) + rows) * sizeof(i32) + seqs * sizeof(struct pn_gpu_seq) + 16 * 16;
 }
@@ -238,7 +238,7 @@ size_t pn_gpu_scratch_bytes(const struct pn_program *p)
 
 /* ---- a step's lists ---- */
 
-/* Copies n numbers of a list behind what is in the staging memory, and returns their address. */
+/* Appends a list to the staging memory, and returns its address on the GPU. */
 static uint64_t stage(struct pn_program *p, size_t *used, const void *list, size_t bytes)
 {
     if (!list || !bytes)
@@ -389,8 +389,8 @@ static struct pn_gpu_view view_of(const struct pn_program *p, uint64_t scratch, 
     return base ? (struct pn_gpu_view){base + at->offset, at->stride0, at->stride1} : (struct pn_gpu_view){0};
 }
 
-static void fill_args(const struct pn_program *p, uint64_t scratch, const struct pn_batch *b, const struct pn_step *step,
-                      struct pn_gpu_args *a)
+static void fill_args(const struct pn_program *p, uint64_t scratch, const struct pn_batch *b,
+                      const struct pn_step *step, struct pn_gpu_args *a)
 {
     const struct pn_graph *g = p->plan->graph;
     const struct pn_node *n = step->node;
@@ -457,8 +457,8 @@ static bool must_wait(struct hazards *h, const struct pn_program *p, const struc
             const struct pn_node *x = pn_node(p->plan->graph, node->src[i]);
             src[n++] = extent_of(&a->src[i], pn_batch_n_rows(b, x->rows), x->n1, x->n2);
         }
-    bool wait = h->n_written == MAX_TOUCHED || h->n_read + n > MAX_TOUCHED ||
-                meets(h->written, h->n_written, out) || meets(h->read, h->n_read, out);
+    bool wait = h->n_written == MAX_TOUCHED || h->n_read + n > MAX_TOUCHED || meets(h->written, h->n_written, out) ||
+                meets(h->read, h->n_read, out);
     for (int i = 0; i < n; i++)
         wait = wait || meets(h->written, h->n_written, src[i]);
     if (wait)
