@@ -11,7 +11,7 @@
 #include <string.h>
 
 static const struct pn_device_class *const classes[] = {&pn_cuda_device, &pn_metal_device, &pn_cpu_device,
-                                                      &pn_ref_device}; /* best first */
+                                                        &pn_ref_device}; /* best first */
 enum { N_CLASSES = sizeof classes / sizeof *classes };
 
 /* The first that this machine has. */

@@ -31,8 +31,8 @@ static size_t cells_bytes(size_t bytes)
 
 struct emu_cell *emu_new_cells(size_t bytes)
 {
-    void *p = mmap(NULL, cells_bytes(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
-                   0);
+    void *p =
+        mmap(NULL, cells_bytes(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED)
         emu_misuse("out of memory for the records of %zu bytes", bytes);
     return p;
@@ -101,8 +101,7 @@ static void check_order(struct emu_cell *c, uint16_t bytes, bool write, const ch
     }
     if (!write && !same_thread(a))
         c->read_before = *a;
-    *a = (struct access){emu_now.dispatch, emu_now.group,      emu_now.thread,
-                         emu_now.epoch,    emu_now.warp_epoch, bytes};
+    *a = (struct access){emu_now.dispatch, emu_now.group, emu_now.thread, emu_now.epoch, emu_now.warp_epoch, bytes};
 }
 
 static void check_cells(struct emu_cell *cells, size_t offset, size_t size, bool write, const char *address,
@@ -240,10 +239,22 @@ static void check(const void *address, size_t size, bool write)
     EXPORT void __tsan_write##n(void *p);                                                                              \
     EXPORT void __tsan_unaligned_read##n(void *p);                                                                     \
     EXPORT void __tsan_unaligned_write##n(void *p);                                                                    \
-    void __tsan_read##n(void *p) { check(p, n, false); }                                                               \
-    void __tsan_write##n(void *p) { check(p, n, true); }                                                               \
-    void __tsan_unaligned_read##n(void *p) { check(p, n, false); }                                                     \
-    void __tsan_unaligned_write##n(void *p) { check(p, n, true); }
+    void __tsan_read##n(void *p)                                                                                       \
+    {                                                                                                                  \
+        check(p, n, false);                                                                                            \
+    }                                                                                                                  \
+    void __tsan_write##n(void *p)                                                                                      \
+    {                                                                                                                  \
+        check(p, n, true);                                                                                             \
+    }                                                                                                                  \
+    void __tsan_unaligned_read##n(void *p)                                                                             \
+    {                                                                                                                  \
+        check(p, n, false);                                                                                            \
+    }                                                                                                                  \
+    void __tsan_unaligned_write##n(void *p)                                                                            \
+    {                                                                                                                  \
+        check(p, n, true);                                                                                             \
+    }
 ACCESSES(1)
 ACCESSES(2)
 ACCESSES(4)
@@ -307,7 +318,7 @@ struct mismatch {
     const struct {
         uint16_t kind, info;
         char name[];
-    } *type;
+    } * type;
     unsigned char log2_alignment, kind;
 };
 EXPORT void __ubsan_handle_type_mismatch_v1(const struct mismatch *m, const void *p);

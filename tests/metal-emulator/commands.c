@@ -1,7 +1,7 @@
 /* Queues, command buffers, encoders and fences.
  *
- * An encoder records; nothing runs before the host waits for a command buffer. A host that reads results without waiting,
- * or releases memory that a running step uses, is noticed that way. */
+ * An encoder records; nothing runs before the host waits for a command buffer. A host that reads results without
+ * waiting, or releases memory that a running step uses, is noticed that way. */
 #include "emulator.h"
 
 #include <stdio.h>
@@ -85,8 +85,8 @@ static void free_encoder(struct object *o)
 struct class emu_queue = {.name = "MTLCommandQueue", .size = sizeof(struct queue), .dealloc = free_queue};
 struct class emu_fence = {.name = "MTLFence", .size = sizeof(struct fence)};
 struct class emu_commands = {.name = "MTLCommandBuffer", .size = sizeof(struct commands), .dealloc = free_commands};
-struct class emu_encoder = {.name = "MTLComputeCommandEncoder", .size = sizeof(struct encoder),
-                            .dealloc = free_encoder};
+struct class emu_encoder = {
+    .name = "MTLComputeCommandEncoder", .size = sizeof(struct encoder), .dealloc = free_encoder};
 
 /* ---- queues and command buffers ---- */
 

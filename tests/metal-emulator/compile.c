@@ -17,8 +17,8 @@
 
 extern char **environ;
 
-static const char *const compilers[] = {"clang++", "clang++-19", "clang++-18", "clang++-17", "clang++-16", "clang++-14",
-                                        "g++",     "c++"};
+static const char *const compilers[] = {"clang++",    "clang++-19", "clang++-18", "clang++-17",
+                                        "clang++-16", "clang++-14", "g++",        "c++"};
 
 static char *text(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
@@ -141,7 +141,7 @@ static bool preprocess(const char *cxx, const char *include, const char *source,
 {
     word version = language ? (language >> 16) * 100 + (language & 255) * 10 : 310;
     char *before = text("-I%s/before", include), *define = text("-D__METAL_VERSION__=%lu", version);
-    char *argv[] = {(char *)cxx, "-E",     "-x",           "c++", "-std=c++14", "-nostdinc", before,
+    char *argv[] = {(char *)cxx, "-E",          "-x",           "c++", "-std=c++14", "-nostdinc", before,
                     define,      "-D__METAL__", (char *)source, "-o",  (char *)out,  NULL};
     bool ok = run(argv, messages);
     free(before);
@@ -153,9 +153,28 @@ static bool preprocess(const char *cxx, const char *include, const char *source,
 static bool compile(const char *cxx, const char *include, const char *source, const char *out, const char *messages)
 {
     char *headers = text("-I%s", include);
-    char *argv[] = {(char *)cxx, "-x", "c++", "-std=c++14", "-O2", "-fPIC", "-fvisibility=hidden",
-                    "-fsanitize=thread", "-fsanitize=alignment", "-nostdinc", "-fno-exceptions", "-fno-rtti", "-ffp-contract=off", "-w",
-                    "-fno-strict-aliasing", "-fsigned-char", headers, "-c", (char *)source, "-o", (char *)out, NULL};
+    char *argv[] = {(char *)cxx,
+                    "-x",
+                    "c++",
+                    "-std=c++14",
+                    "-O2",
+                    "-fPIC",
+                    "-fvisibility=hidden",
+                    "-fsanitize=thread",
+                    "-fsanitize=alignment",
+                    "-nostdinc",
+                    "-fno-exceptions",
+                    "-fno-rtti",
+                    "-ffp-contract=off",
+                    "-w",
+                    "-fno-strict-aliasing",
+                    "-fsigned-char",
+                    headers,
+                    "-c",
+                    (char *)source,
+                    "-o",
+                    (char *)out,
+                    NULL};
     bool ok = run(argv, messages);
     free(headers);
     return ok;

@@ -33,8 +33,8 @@ struct class emu_options = {.name = "MTLCompileOptions", .size = sizeof(struct o
 struct class emu_device = {.name = "MTLDevice", .size = sizeof(struct object)};
 struct class emu_library = {.name = "MTLLibrary", .size = sizeof(struct library)};
 struct class emu_function = {.name = "MTLFunction", .size = sizeof(struct function), .dealloc = free_function};
-struct class emu_pipeline = {.name = "MTLComputePipelineState", .size = sizeof(struct pipeline),
-                             .dealloc = free_pipeline};
+struct class emu_pipeline = {
+    .name = "MTLComputePipelineState", .size = sizeof(struct pipeline), .dealloc = free_pipeline};
 
 __attribute__((visibility("default"))) struct object *MTLCreateSystemDefaultDevice(void);
 

@@ -1,5 +1,5 @@
-/* The emulator's own parts: objects of the Objective-C runtime, memory of the GPU, compiled kernels and their execution.
- * README.md says what the emulator is. Calls come from one thread at a time, as the driver promises. */
+/* The emulator's own parts: objects of the Objective-C runtime, memory of the GPU, compiled kernels and their
+ * execution. README.md says what the emulator is. Calls come from one thread at a time, as the driver promises. */
 #ifndef METAL_EMULATOR_H
 #define METAL_EMULATOR_H
 
@@ -15,7 +15,8 @@ typedef unsigned long word; /* NSUInteger */
 typedef const char *selector;
 
 struct object;
-struct class {
+struct class
+{
     const struct class *isa; /* as in an object: a class is one, of the class of classes */
     const char *name;
     size_t size;
@@ -34,11 +35,17 @@ struct method {
     void (*call)(void);
     bool on_class;
 };
-#define METHOD(class, name, function) {&class, name, (void (*)(void))(function), false}
-#define CLASS_METHOD(class, name, function) {&class, name, (void (*)(void))(function), true}
+#define METHOD(class, name, function)                                                                                  \
+    {                                                                                                                  \
+        &class, name, (void (*)(void))(function), false                                                                \
+    }
+#define CLASS_METHOD(class, name, function)                                                                            \
+    {                                                                                                                  \
+        &class, name, (void (*)(void))(function), true                                                                 \
+    }
 
-extern struct class emu_string, emu_error, emu_process, emu_options, emu_device, emu_library, emu_function, emu_pipeline,
-    emu_buffer, emu_set_descriptor, emu_set, emu_queue, emu_fence, emu_commands, emu_encoder;
+extern struct class emu_string, emu_error, emu_process, emu_options, emu_device, emu_library, emu_function,
+    emu_pipeline, emu_buffer, emu_set_descriptor, emu_set, emu_queue, emu_fence, emu_commands, emu_encoder;
 /* Each ends with a method without a selector. */
 extern const struct method emu_object_methods[], emu_foundation_methods[], emu_device_methods[], emu_memory_methods[],
     emu_command_methods[];
@@ -64,7 +71,7 @@ struct buffer {
     char *gpu;
     size_t size;
     bool wrapped;
-    int n_sets;          /* residency sets that have it, committed and attached to a queue */
+    int n_sets;             /* residency sets that have it, committed and attached to a queue */
     struct emu_cell *cells; /* who accessed each four bytes; NULL until something did */
 };
 

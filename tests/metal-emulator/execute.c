@@ -7,7 +7,7 @@
 static struct past {
     const char *kernel;
     long encoder;
-} *past; /* by dispatch - 1 */
+} * past; /* by dispatch - 1 */
 static uint32_t n_past, cap_past;
 static uint32_t complete;     /* dispatches up to this are complete for everyone */
 static uint32_t ordered_upto; /* of the current encoder: these are before the last barrier */

@@ -110,11 +110,10 @@ static bool is_at_least(struct object *self, selector name, struct version v)
     return v.major <= (set ? atol(set) : 15);
 }
 
-const struct method emu_foundation_methods[] = {
-    METHOD(emu_string, "initWithBytes:length:encoding:", with_bytes),
-    CLASS_METHOD(emu_string, "stringWithUTF8String:", with_text),
-    METHOD(emu_string, "UTF8String", utf8),
-    METHOD(emu_error, "localizedDescription", description),
-    CLASS_METHOD(emu_process, "processInfo", process_info),
-    METHOD(emu_process, "isOperatingSystemAtLeastVersion:", is_at_least),
-    {0}};
+const struct method emu_foundation_methods[] = {METHOD(emu_string, "initWithBytes:length:encoding:", with_bytes),
+                                                CLASS_METHOD(emu_string, "stringWithUTF8String:", with_text),
+                                                METHOD(emu_string, "UTF8String", utf8),
+                                                METHOD(emu_error, "localizedDescription", description),
+                                                CLASS_METHOD(emu_process, "processInfo", process_info),
+                                                METHOD(emu_process, "isOperatingSystemAtLeastVersion:", is_at_least),
+                                                {0}};

@@ -1,7 +1,7 @@
 /* Buffers and residency sets.
  *
- * A buffer that Metal allocates is mapped twice, at one address for the host and another for kernels, so that code which
- * mixes them up does not work by chance. Guard pages surround the one for kernels. */
+ * A buffer that Metal allocates is mapped twice, at one address for the host and another for kernels, so that code
+ * which mixes them up does not work by chance. Guard pages surround the one for kernels. */
 #include "emulator.h"
 
 #include <stdio.h>

@@ -102,10 +102,9 @@ void objc_autoreleasePoolPop(void *pool)
 
 /* ---- selectors, classes, messages ---- */
 
-static struct class *const classes[] = {&emu_string,     &emu_error,          &emu_process, &emu_options, &emu_device,
-                                        &emu_library,    &emu_function,       &emu_pipeline, &emu_buffer,
-                                        &emu_set_descriptor, &emu_set,        &emu_queue,   &emu_fence,   &emu_commands,
-                                        &emu_encoder};
+static struct class *const classes[] = {&emu_string,  &emu_error,    &emu_process,  &emu_options,  &emu_device,
+                                        &emu_library, &emu_function, &emu_pipeline, &emu_buffer,   &emu_set_descriptor,
+                                        &emu_set,     &emu_queue,    &emu_fence,    &emu_commands, &emu_encoder};
 enum { N_CLASSES = sizeof classes / sizeof *classes };
 static const struct method *const tables[] = {emu_object_methods, emu_foundation_methods, emu_device_methods,
                                               emu_memory_methods, emu_command_methods};
@@ -171,7 +170,7 @@ function emu_lookup(struct object *self, selector name)
     const struct class *class = on_class ? (const struct class *)self : self->isa;
     if (!on_class && self->n_refs <= 0)
         emu_misuse("-[%s %s] is sent to an object that is gone", class->name, name);
-    unsigned at = (unsigned)(((uintptr_t)class >> 4 ^ (uintptr_t)name >> 3) % 256);
+    unsigned at = (unsigned)(((uintptr_t) class >> 4 ^ (uintptr_t)name >> 3) % 256);
     if (!on_class && cache[at].class == class && cache[at].name == name)
         return cache[at].call;
     void (*call)(void) = find(class, name, on_class);
@@ -249,7 +248,9 @@ static bool responds(struct object *self, selector name, selector asked)
     return !at && find(self->isa, asked, false) != NULL;
 }
 
-const struct method emu_object_methods[] = {
-    {NULL, "alloc", (void (*)(void))allocate, true},  {NULL, "init", (void (*)(void))itself, false},
-    {NULL, "retain", (void (*)(void))retain, false},  {NULL, "release", (void (*)(void))release, false},
-    {NULL, "respondsToSelector:", (void (*)(void))responds, false}, {0}};
+const struct method emu_object_methods[] = {{NULL, "alloc", (void (*)(void))allocate, true},
+                                            {NULL, "init", (void (*)(void))itself, false},
+                                            {NULL, "retain", (void (*)(void))retain, false},
+                                            {NULL, "release", (void (*)(void))release, false},
+                                            {NULL, "respondsToSelector:", (void (*)(void))responds, false},
+                                            {0}};

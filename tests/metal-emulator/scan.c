@@ -1,5 +1,5 @@
-/* Reads preprocessed Metal source for its kernels and takes out the attributes of their parameters, which become a table
- * at the end. The rest of the source stays as it is: it is C++ with words that metal_stdlib defines. */
+/* Reads preprocessed Metal source for its kernels and takes out the attributes of their parameters, which become a
+ * table at the end. The rest of the source stays as it is: it is C++ with words that metal_stdlib defines. */
 #include "emulator.h"
 
 #include <ctype.h>
@@ -51,7 +51,10 @@ static const struct {
     const char *name;
     enum emu_kind kind;
 } kinds[] = {
-#define KIND(name) {#name, EMU_##name}
+#define KIND(name)                                                                                                     \
+    {                                                                                                                  \
+#name, EMU_##name                                                                                              \
+    }
     {"buffer", EMU_BUFFER},
     {"threadgroup", EMU_SHARED},
     KIND(thread_position_in_grid),
@@ -141,12 +144,13 @@ static bool read_kernel(struct output *out, struct token t, struct token *end)
     fprintf(out->file, "static const emu_parameter emu_p%d[] = {", out->n_kernels);
     if (!read_parameters(out, after(open), end))
         return false;
-    fprintf(out->file,
-            "};\nstatic __attribute__((no_sanitize(\"thread\"))) void emu_run%d(const emu_thread *t)"
-            " { emulator::call(&::%.*s, t, emu_p%d); }\n#define EMU_K%d {\"%.*s\", emu_run%d, emu_p%d, sizeof emu_p%d / "
-            "sizeof *emu_p%d},\n",
-            out->n_kernels, (int)name.len, name.start, out->n_kernels, out->n_kernels, (int)name.len, name.start,
-            out->n_kernels, out->n_kernels, out->n_kernels, out->n_kernels);
+    fprintf(
+        out->file,
+        "};\nstatic __attribute__((no_sanitize(\"thread\"))) void emu_run%d(const emu_thread *t)"
+        " { emulator::call(&::%.*s, t, emu_p%d); }\n#define EMU_K%d {\"%.*s\", emu_run%d, emu_p%d, sizeof emu_p%d / "
+        "sizeof *emu_p%d},\n",
+        out->n_kernels, (int)name.len, name.start, out->n_kernels, out->n_kernels, (int)name.len, name.start,
+        out->n_kernels, out->n_kernels, out->n_kernels, out->n_kernels);
     out->n_kernels++;
     return true;
 }

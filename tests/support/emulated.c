@@ -14,8 +14,8 @@ bool real_cuda(void)
     return getenv("PANTRY_TEST_GPU") != NULL;
 }
 
-/* The build has them beside the folder of the test programs. They are known by their names, so that a driver which looks
- * for one finds it. */
+/* The build has them beside the folder of the test programs. They are known by their names, so that a driver which
+ * looks for one finds it. */
 static void *load(const char *name)
 {
 #ifdef __linux__

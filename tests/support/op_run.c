@@ -16,8 +16,8 @@
 
 /* The last two are GPUs, emulated ones where the build has them. */
 const struct op_device op_devices[] = {
-    {"ref", NULL, 1},      {"cpu", NULL, 1},  {"cpu", NULL, 3},   {"cpu", "generic", 2},
-    {"cpu", "mixed", 2},   {"cuda", NULL, 1}, {"metal", NULL, 1},
+    {"ref", NULL, 1},    {"cpu", NULL, 1},  {"cpu", NULL, 3},   {"cpu", "generic", 2},
+    {"cpu", "mixed", 2}, {"cuda", NULL, 1}, {"metal", NULL, 1},
 };
 int op_n_devices;
 

@@ -356,7 +356,8 @@ static void a_failure_is_kept_until_the_next_wait(void **state)
     (void)state;
     open_driver("    a.out.data[a.n1] = 1.0f;");
     struct pn_gpu_memory x = allocate(N * sizeof(float)), y = allocate(N * sizeof(float));
-    struct pn_gpu_launch bad = launch(PN_GPU_add, x.address, y.address, 1), good = launch(PN_GPU_mul, x.address, y.address, 1);
+    struct pn_gpu_launch bad = launch(PN_GPU_add, x.address, y.address, 1),
+                         good = launch(PN_GPU_mul, x.address, y.address, 1);
     assert_int_equal(driver->class->submit(driver, &bad, 1, &error), PANTRY_OK);
     assert_int_equal(driver->class->submit(driver, &good, 1, &error), PANTRY_OK);
     assert_int_equal(driver->class->wait(driver, &error), PANTRY_INTERNAL);
@@ -410,8 +411,8 @@ static void bugs_of_kernels_are_noticed(void **state)
     must_fail("    a.out.data[THREAD] = a.src[0].data[THREAD - 4];", 1, "out of bounds: it reads 4 bytes at -16");
     must_fail("    a.out.data[THREAD] = 1.0f;", 2, "race between groups");
     must_fail("    a.out.data[0] = 1.0f;", 1, "missing barrier in the group: it writes buffer + 0");
-    must_fail("    GLOBAL float *nowhere = (GLOBAL float *)(u64)(16 + 4 * THREAD);\n    a.out.data[THREAD] = *nowhere;", 1,
-              "where it has no memory");
+    must_fail("    GLOBAL float *nowhere = (GLOBAL float *)(u64)(16 + 4 * THREAD);\n    a.out.data[THREAD] = *nowhere;",
+              1, "where it has no memory");
     must_fail("    GLOBAL const float *odd = (GLOBAL const float *)((GLOBAL const u8 *)a.src[0].data + 2);\n"
               "    a.out.data[THREAD] = odd[THREAD];",
               1, "misaligned: program_source");

@@ -1,5 +1,5 @@
-/* Memory that the GPU and the host share: allocated by Metal, or pages of the host's that Metal wraps. The host accesses
- * it between steps, directly. */
+/* Memory that the GPU and the host share: allocated by Metal, or pages of the host's that Metal wraps. The host
+ * accesses it between steps, directly. */
 #include "device/metal/state.h"
 
 #include <assert.h>
@@ -31,8 +31,8 @@ static pantry_status check_size(const struct pn_metal *m, const char *what, size
     uint64_t total, left;
     pn_metal_memory(&m->base, &total, &left);
     if (size > left)
-        return pn_fail(err, PANTRY_NO_MEMORY, "Metal: %s needs %s bytes of the GPU's memory, but %s of %s are left", what,
-                       pn_digits(size).text, pn_digits(left).text, pn_digits(total).text);
+        return pn_fail(err, PANTRY_NO_MEMORY, "Metal: %s needs %s bytes of the GPU's memory, but %s of %s are left",
+                       what, pn_digits(size).text, pn_digits(left).text, pn_digits(total).text);
     if (size > m->max_buffer)
         return pn_fail(err, PANTRY_NO_MEMORY, "Metal: %s is too large (found %s bytes, allowed %s)", what,
                        pn_digits(size).text, pn_digits(m->max_buffer).text);
@@ -112,7 +112,8 @@ static pantry_status take(struct pn_metal *m, pn_id buffer, void *host, size_t s
     return PANTRY_OK;
 }
 
-pantry_status pn_metal_allocate(struct pn_gpu_driver *d, size_t size, struct pn_gpu_memory *out, struct pantry_error *err)
+pantry_status pn_metal_allocate(struct pn_gpu_driver *d, size_t size, struct pn_gpu_memory *out,
+                                struct pantry_error *err)
 {
     struct pn_metal *m = (struct pn_metal *)d;
     *out = (struct pn_gpu_memory){0};

@@ -1,7 +1,7 @@
 /* Objective-C from C: the runtime and Metal are opened at run time, and each method of methods.def is a function here
  * that sends its message, through a pointer of exactly its type, as arm64 needs it.
  *
- * Elsewhere than on macOS, a library that stands in for all of them may be found: tests/metal-emulator. */
+ * Elsewhere than on macOS, one library may have all of them: tests/metal-emulator. */
 #ifndef PN_DEVICE_METAL_OBJC_H
 #define PN_DEVICE_METAL_OBJC_H
 
@@ -72,11 +72,20 @@ const char *pn_objc_error(pn_id error);
 #define PN_CLASS(name, text)
 #define PN_SENT(name) pn_objc.send)(self, pn_objc.selectors[PN_SEL_##name]
 #define PN_METHOD0(R, name, selector)                                                                                  \
-    static inline R pn_##name(pn_id self) { return ((R(*)(pn_id, pn_sel))PN_SENT(name)); }
+    static inline R pn_##name(pn_id self)                                                                              \
+    {                                                                                                                  \
+        return ((R(*)(pn_id, pn_sel))PN_SENT(name));                                                                   \
+    }
 #define PN_METHOD1(R, name, selector, A)                                                                               \
-    static inline R pn_##name(pn_id self, A a) { return ((R(*)(pn_id, pn_sel, A))PN_SENT(name), a); }
+    static inline R pn_##name(pn_id self, A a)                                                                         \
+    {                                                                                                                  \
+        return ((R(*)(pn_id, pn_sel, A))PN_SENT(name), a);                                                             \
+    }
 #define PN_METHOD2(R, name, selector, A, B)                                                                            \
-    static inline R pn_##name(pn_id self, A a, B b) { return ((R(*)(pn_id, pn_sel, A, B))PN_SENT(name), a, b); }
+    static inline R pn_##name(pn_id self, A a, B b)                                                                    \
+    {                                                                                                                  \
+        return ((R(*)(pn_id, pn_sel, A, B))PN_SENT(name), a, b);                                                       \
+    }
 #define PN_METHOD3(R, name, selector, A, B, C)                                                                         \
     static inline R pn_##name(pn_id self, A a, B b, C c)                                                               \
     {                                                                                                                  \

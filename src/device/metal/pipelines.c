@@ -47,8 +47,7 @@ pantry_status pn_metal_compile(struct pn_metal *m, const char *kernels, size_t l
 static pantry_status make_pipeline(struct pn_metal *m, enum pn_gpu_kernel kernel, struct pantry_error *err)
 {
     const char *name = pn_gpu_kernel_name(kernel);
-    pn_id function =
-        pn_library_function(m->library, pn_string_with_text(pn_objc.classes[PN_CLASS_string], name));
+    pn_id function = pn_library_function(m->library, pn_string_with_text(pn_objc.classes[PN_CLASS_string], name));
     if (!function)
         return pn_fail(err, PANTRY_INTERNAL, "Metal: the source has no kernel %s", name);
     pn_id error = NULL, pipeline = pn_device_new_pipeline(m->device, function, &error);
@@ -62,8 +61,8 @@ static pantry_status make_pipeline(struct pn_metal *m, enum pn_gpu_kernel kernel
         status = pn_fail(err, PANTRY_UNSUPPORTED, "Metal: kernel %s: SIMD groups have %lu threads (needed: %d)", name,
                          width, WARP);
     else if (threads > most)
-        status = pn_fail(err, PANTRY_UNSUPPORTED, "Metal: kernel %s: too many threads in a group (found %lu, allowed %lu)",
-                         name, threads, most);
+        status = pn_fail(err, PANTRY_UNSUPPORTED,
+                         "Metal: kernel %s: too many threads in a group (found %lu, allowed %lu)", name, threads, most);
     if (status)
         pn_objc_release(pipeline);
     else

@@ -92,7 +92,8 @@ static pantry_status begin(struct pn_metal *m, const struct pn_gpu_launch *launc
         if (status)
             return status;
         if (launches[i].shared > m->base.max_shared)
-            return pn_fail(err, PANTRY_UNSUPPORTED, "Metal: kernel %s: too much threadgroup memory (found %zu, allowed %zu)",
+            return pn_fail(err, PANTRY_UNSUPPORTED,
+                           "Metal: kernel %s: too much threadgroup memory (found %zu, allowed %zu)",
                            pn_gpu_kernel_name(launches[i].kernel), launches[i].shared, m->base.max_shared);
     }
     if (m->n_running == PN_METAL_MAX_RUNNING)
