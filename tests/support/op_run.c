@@ -26,6 +26,11 @@ __attribute__((constructor)) static void count_devices(void)
     op_n_devices = (int)(sizeof op_devices / sizeof *op_devices) - (!emulated_cuda() ? 2 : !emulated_metal() ? 1 : 0);
 }
 
+bool op_is_gpu(const struct op_device *device)
+{
+    return strcmp(device->name, "cuda") == 0 || strcmp(device->name, "metal") == 0;
+}
+
 static void mix_formats(struct pn_device *device)
 {
     struct pn_cpu_kernels *kernels = &((struct pn_cpu *)device)->kernels, plain;
