@@ -26,11 +26,13 @@ struct commands {
     struct queue *queue;
     struct commands *next;
     int status;
+    long last_encoder;
     bool open; /* an encoder has not ended */
     struct command *list;
     size_t n, cap;
     struct buffer **used; /* by useResources */
     size_t n_used;
+    uint32_t known; /* dispatches up to this were complete when it was committed */
     char *fault;
     double start, end;
 };
@@ -47,7 +49,8 @@ struct size {
     word width, height, depth;
 };
 
-static long n_encoders; /* of the process */
+static long n_encoders;    /* of the process */
+static long done_encoders; /* encoders up to this ran in command buffers that the host has waited for */
 
 static void run_until(struct queue *q, const struct commands *wanted);
 
@@ -138,12 +141,15 @@ static void run(struct commands *c)
     for (size_t i = 0; i < c->n && c->status == COMPLETED; i++) {
         c->list[i].used = c->used;
         c->list[i].n_used = c->n_used;
+        c->list[i].known_dispatch = c->known;
         if (!emu_dispatch(&c->list[i], &c->fault)) {
             fprintf(stderr, "Metal emulator: %s\n", c->fault);
             c->status = FAILED;
         }
     }
     c->end = seconds();
+    if (c->last_encoder > done_encoders)
+        done_encoders = c->last_encoder;
 }
 
 /* Runs what is committed, in order, up to `wanted` (NULL: all). */
@@ -171,6 +177,7 @@ static void commit(struct commands *self, selector name)
     if (self->open)
         emu_misuse("commit of a command buffer with an encoder that has not ended");
     self->status = COMMITTED;
+    self->known = emu_n_complete();
     emu_retain(self);
     if (self->queue->last)
         self->queue->last->next = self;
@@ -227,7 +234,8 @@ static struct object *new_encoder(struct commands *self, selector name, word typ
         emu_misuse("dispatch type 0 or 1 (found %lu)", type);
     struct encoder *e = emu_new(&emu_encoder);
     e->commands = emu_retain(self);
-    e->number = ++n_encoders;
+    e->number = self->last_encoder = ++n_encoders;
+    e->known = done_encoders;
     e->serial = type == SERIAL;
     self->open = true;
     return emu_autorelease(e);
@@ -315,8 +323,9 @@ static void wait_for_fence(struct encoder *self, selector name, struct fence *f)
         emu_misuse("waitForFence: after a dispatch it orders nothing");
     if (f->updated_by == self->number)
         emu_misuse("waitForFence: the same encoder updates the fence before");
-    if (f->updated_by)
-        self->known = f->known >= f->updated_by - 1 ? f->updated_by : f->known;
+    long known = f->known >= f->updated_by - 1 ? f->updated_by : f->known;
+    if (f->updated_by && known > self->known)
+        self->known = known;
 }
 
 static void update_fence(struct encoder *self, selector name, struct fence *f)

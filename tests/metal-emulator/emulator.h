@@ -116,6 +116,7 @@ struct command {
     size_t n_used;
     long encoder;
     long known_encoder; /* encoders up to this are complete before this one begins */
+    uint32_t known_dispatch; /* dispatches up to this were complete when the host committed it */
     bool ordered;       /* after everything before it in its encoder */
 };
 
@@ -123,6 +124,8 @@ struct command {
 bool emu_dispatch(const struct command *c, char **fault);
 /* Everything before is complete: the host waited. */
 void emu_all_complete(void);
+/* The last dispatch that is. */
+uint32_t emu_n_complete(void);
 /* Whether an earlier dispatch may still run beside the current one. */
 bool emu_is_concurrent(uint32_t dispatch);
 const char *emu_kernel_of(uint32_t dispatch);

@@ -9,7 +9,7 @@ static struct past {
     long encoder;
 } * past; /* by dispatch - 1 */
 static uint32_t n_past, cap_past;
-static uint32_t complete;     /* dispatches up to this are complete for everyone */
+static uint32_t complete;     /* the host has waited for dispatches up to this */
 static uint32_t ordered_upto; /* of the current encoder: these are before the last barrier */
 static long current_encoder;
 
@@ -30,9 +30,14 @@ void emu_all_complete(void)
     complete = n_past;
 }
 
+uint32_t emu_n_complete(void)
+{
+    return complete;
+}
+
 bool emu_is_concurrent(uint32_t dispatch)
 {
-    if (dispatch <= complete || dispatch >= n_past)
+    if (dispatch <= emu_now.command->known_dispatch || dispatch >= n_past)
         return false;
     long encoder = past[dispatch - 1].encoder;
     if (encoder == current_encoder)
