@@ -115,9 +115,9 @@ struct command {
     struct buffer **used; /* that its command buffer made resident with useResources */
     size_t n_used;
     long encoder;
-    long known_encoder; /* encoders up to this are complete before this one begins */
+    long known_encoder;      /* encoders up to this are complete before this one begins */
     uint32_t known_dispatch; /* dispatches up to this were complete when the host committed it */
-    bool ordered;       /* after everything before it in its encoder */
+    bool ordered;            /* after everything before it in its encoder */
 };
 
 /* Runs one dispatch. False if the kernel did something wrong: *fault is what (to be freed). */
