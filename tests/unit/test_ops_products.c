@@ -114,8 +114,6 @@ static void check_shape(pn_type type, int n_rows, int n_cols)
     bool exact = type == PN_TYPE_F32 || type == PN_TYPE_F64 || (type >= PN_TYPE_I8 && type <= PN_TYPE_I64);
     if (emulated_cuda())
         check_device(&o, y, &(struct op_device){"cuda", NULL, 1}, type, want, exact ? 1e-11 : 1e-6);
-    if (emulated_metal())
-        check_device(&o, y, &(struct op_device){"metal", NULL, 1}, type, want, exact ? 1e-11 : 1e-6);
     free(want);
     free(w);
     op_run_free(&o);
