@@ -90,7 +90,7 @@ EXAMPLES := $(patsubst docs/examples/%.c,$(B)/examples/%,$(sort $(wildcard docs/
 # a sanitizer (which does not know fibers), tests run without it.
 CXX_FOUND := $(shell command -v $(CXX) 2>/dev/null)
 EMULATED := $(if $(and $(CXX_FOUND),$(filter release,$(MODE)),$(filter linux,$(OS))),$(B)/cuda-emulator/libcuda.so.1 \
-    $(B)/cuda-emulator/gpu_kernels_cuda.so)
+    $(B)/cuda-emulator/gpu_kernels_cuda.so $(B)/metal-emulator/libobjc.A.dylib)
 TOOLS := $(patsubst tests/tools/%.c,$(B)/tools/%,$(sort $(wildcard tests/tools/*.c)))
 BENCHES := $(patsubst bench/%.c,$(B)/bench/%,$(sort $(wildcard bench/*.c)))
 HAS_MAIN := $(filter src/cli/main.c,$(CLI_SRC))
@@ -331,6 +331,15 @@ $(B)/cuda-emulator/kernels.cu: tools/embed-kernels $(GPU_SRC)
 $(B)/cuda-emulator/gpu_kernels_cuda.so: tests/cuda-emulator/kernels.cpp tests/gpu/cuda_shim.h $(B)/cuda-emulator/kernels.cu
 	$(call say,C++,$<)
 	$(Q)$(CXX) -std=c++17 -O1 -g -fPIC -shared -Wl,-Bsymbolic -I$(@D) -Isrc -Itests $< -o $@
+
+# In place of macOS's Objective-C runtime and of Metal: see tests/metal-emulator. It compiles kernels as C++ when it runs.
+METAL_EMULATOR := tests/metal-emulator
+$(B)/metal-emulator/libobjc.A.dylib: $(wildcard $(METAL_EMULATOR)/*.[ch]) $(B)/flags
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) -std=c17 $(WARN) -D_GNU_SOURCE -O2 -g -fPIC -shared -fvisibility=hidden $(CFLAGS) \
+	    -DMETAL_EMULATOR_INCLUDE='"$(CURDIR)/$(METAL_EMULATOR)"' $(wildcard $(METAL_EMULATOR)/*.c) \
+	    -Wl,-soname,libobjc.A.dylib $(DL_LIB) -o $@
 
 # Tests calculate with sizes that are enumerators; newer compilers warn where these meet floats.
 TEST_FLAGS := -Itests -Itests/support -Wno-enum-float-conversion

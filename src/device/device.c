@@ -3,13 +3,14 @@
 
 #include "device/cpu/cpu.h"
 #include "device/cuda/cuda.h"
+#include "device/metal/metal.h"
 #include "device/ref/ref.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const struct pn_device_class *const classes[] = {&pn_cuda_device, &pn_cpu_device,
+static const struct pn_device_class *const classes[] = {&pn_cuda_device, &pn_metal_device, &pn_cpu_device,
                                                         &pn_ref_device}; /* best first */
 enum { N_CLASSES = sizeof classes / sizeof *classes };
 

@@ -14,28 +14,43 @@ bool real_cuda(void)
     return getenv("PANTRY_TEST_GPU") != NULL;
 }
 
-/* The build has it beside the folder of the test programs. It is known by its name, so that the driver which looks for
- * libcuda.so.1 finds it. */
-bool emulated_cuda(void)
+/* The build has them beside the folder of the test programs. They are known by their names, so that a driver which
+ * looks for one finds it. */
+static void *load(const char *name)
 {
-    if (real_cuda())
-        return true;
 #ifdef __linux__
-    static void *library;
     char self[PATH_MAX], path[PATH_MAX + 64];
     ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-    if (library || n < 0)
-        return library != NULL;
+    if (n < 0)
+        return NULL;
     self[n] = '\0';
     for (int up = 0; up < 2; up++) {
         char *slash = strrchr(self, '/');
         if (slash)
             *slash = '\0';
     }
-    snprintf(path, sizeof path, "%s/cuda-emulator/libcuda.so.1", self);
-    library = dlopen(path, RTLD_NOW | RTLD_GLOBAL);
-    return library != NULL;
+    snprintf(path, sizeof path, "%s/%s", self, name);
+    return dlopen(path, RTLD_NOW | RTLD_GLOBAL);
 #else
-    return false;
+    (void)name;
+    return NULL;
 #endif
+}
+
+bool emulated_cuda(void)
+{
+    static void *library;
+    if (real_cuda())
+        return true;
+    if (!library)
+        library = load("cuda-emulator/libcuda.so.1");
+    return library != NULL;
+}
+
+bool emulated_metal(void)
+{
+    static void *library;
+    if (!library)
+        library = load("metal-emulator/libobjc.A.dylib");
+    return library != NULL;
 }

@@ -14,15 +14,21 @@
 #include "device/device.h"
 #include "emulated.h"
 
-/* The last is the emulated GPU, where there is one. */
+/* The last two are GPUs, emulated ones where the build has them. */
 const struct op_device op_devices[] = {
-    {"ref", NULL, 1}, {"cpu", NULL, 1}, {"cpu", NULL, 3}, {"cpu", "generic", 2}, {"cpu", "mixed", 2}, {"cuda", NULL, 1},
+    {"ref", NULL, 1},    {"cpu", NULL, 1},  {"cpu", NULL, 3},   {"cpu", "generic", 2},
+    {"cpu", "mixed", 2}, {"cuda", NULL, 1}, {"metal", NULL, 1},
 };
 int op_n_devices;
 
 __attribute__((constructor)) static void count_devices(void)
 {
-    op_n_devices = (int)(sizeof op_devices / sizeof *op_devices) - !emulated_cuda();
+    op_n_devices = (int)(sizeof op_devices / sizeof *op_devices) - (!emulated_cuda() ? 2 : !emulated_metal() ? 1 : 0);
+}
+
+bool op_is_gpu(const struct op_device *device)
+{
+    return strcmp(device->name, "cuda") == 0 || strcmp(device->name, "metal") == 0;
 }
 
 static void mix_formats(struct pn_device *device)
@@ -336,9 +342,11 @@ pantry_status op_step(const struct pn_graph *g, pn_array result, const struct op
     bool apart = !c.device->properties.unified; /* then its results are not the host's */
     struct pn_batch on_device = *b;
     struct pn_buffer made = {0};
+    void *results[1];
     if (apart) {
         buffer_of(c.device, &made, NULL, bytes);
-        on_device.results = (void *[]){pointer(&made)};
+        results[0] = pointer(&made);
+        on_device.results = results;
     }
     pantry_status status = run_step(&c, &on_device, err);
     if (!status && !b->states)

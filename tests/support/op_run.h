@@ -42,9 +42,10 @@ struct op_device {
     int n_threads;
 };
 
-/* The devices of all tests of operations: ref, cpu in a few configurations, and an emulated GPU. */
+/* The devices of all tests of operations: ref, cpu in a few configurations, and the emulated GPUs. */
 extern const struct op_device op_devices[];
 extern int op_n_devices;
+bool op_is_gpu(const struct op_device *device);
 
 void op_run_init(struct op_run *o, uint64_t seed, int width, const int *lengths, int n_lengths, int n_state);
 void op_run_free(struct op_run *o);

@@ -71,8 +71,9 @@ static void devices_that_cannot_be_opened(void **state)
         pantry_status status;
         const char *text;
     } cases[] = {
-        {"abacus", NULL, PANTRY_NOT_FOUND, "unknown device (found \"abacus\", allowed \"cuda\", \"cpu\" and \"ref\")"},
-        {"", NULL, PANTRY_NOT_FOUND, "unknown device (found \"\", allowed \"cuda\", \"cpu\" and \"ref\")"},
+        {"abacus", NULL, PANTRY_NOT_FOUND,
+         "unknown device (found \"abacus\", allowed \"cuda\", \"metal\", \"cpu\" and \"ref\")"},
+        {"", NULL, PANTRY_NOT_FOUND, "unknown device (found \"\", allowed \"cuda\", \"metal\", \"cpu\" and \"ref\")"},
         {"cpu", "sse9", PANTRY_INVALID, "this processor has no instruction set \"sse9\""},
         {"cpu", "", PANTRY_INVALID, "this processor has no instruction set \"\""},
     };

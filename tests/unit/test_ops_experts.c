@@ -192,7 +192,7 @@ static pn_array write_down(struct op_run *o, const struct mixture *m, const stru
  * all to half precision, but for weights in float32. */
 static double allowed(const struct op_device *d, pn_type type)
 {
-    if (strcmp(d->name, "cpu") && strcmp(d->name, "ref"))
+    if (op_is_gpu(d))
         return type == PN_TYPE_F32 ? 1e-11 : 1e-6;
     bool rounds = (!d->isa || strcmp(d->isa, "mixed") == 0) && d->name[0] == 'c' && type != PN_TYPE_F32 &&
                   type != PN_TYPE_F16 && type != PN_TYPE_BF16;

@@ -11,12 +11,12 @@
  */
 static double measure_bandwidth(struct pn_gpu_driver *d)
 {
-    enum { SIZE = 64 << 20, N_COPIES = 64 };
+    enum { SIZE = 128 << 20, N_COPIES = 16 };
     struct pn_gpu_memory m;
     unsigned char byte;
     uint64_t total, left;
     d->class->memory(d, &total, &left);
-    if (left / 8 < SIZE || d->class->allocate(d, 2 * (size_t)SIZE, &m, NULL))
+    if (left / 16 < SIZE || d->class->allocate(d, 2 * (size_t)SIZE, &m, NULL))
         return 0;
     uint64_t start = 0;
     for (int i = 0; i < N_COPIES + 2; i++) {

@@ -7,7 +7,7 @@
  * of a stack have FEW_EACH slots on average: a tile of 64 would be nearly empty. */
 enum { FEW = 16, AT_ONCE = 4, FEW_EACH = 4 };
 /* As in kernels/products.gpu. */
-enum { ROWS_PER_WARP = 2, UNIT = 32, UNIT_ROOM = 36, MOST_VALUES = 8192, TILE = 64, TILE_ROOM = TILE + 4 };
+enum { ROWS_PER_WARP = 2, UNIT = 32, UNIT_ROOM = 36, MOST_VALUES = 7168, TILE = 64, TILE_ROOM = TILE + 4 };
 enum { HALF_ROWS = 128, HALF_COLUMNS = 64, HALF_STEP = 64, HALF_ROOM = HALF_STEP / 2 + 4 };
 
 struct kernels {
