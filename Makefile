@@ -89,7 +89,8 @@ EXAMPLES := $(patsubst docs/examples/%.c,$(B)/examples/%,$(sort $(wildcard docs/
 # A CUDA driver for machines without a GPU, and its kernels as C++: see tests/cuda-emulator. Without a C++ compiler, or under
 # a sanitizer (which does not know fibers), tests run without it.
 CXX_FOUND := $(shell command -v $(CXX) 2>/dev/null)
-EMULATED := $(if $(and $(CXX_FOUND),$(filter release,$(MODE)),$(filter linux,$(OS))),$(B)/cuda-emulator/libcuda.so.1 \
+HERE := $(filter $(ARCH),$(subst aarch64,arm64,$(shell uname -m)))
+EMULATED := $(if $(and $(CXX_FOUND),$(HERE),$(filter release,$(MODE)),$(filter linux,$(OS))),$(B)/cuda-emulator/libcuda.so.1 \
     $(B)/cuda-emulator/gpu_kernels_cuda.so $(B)/metal-emulator/libobjc.A.dylib)
 TOOLS := $(patsubst tests/tools/%.c,$(B)/tools/%,$(sort $(wildcard tests/tools/*.c)))
 BENCHES := $(patsubst bench/%.c,$(B)/bench/%,$(sort $(wildcard bench/*.c)))
