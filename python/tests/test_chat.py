@@ -19,6 +19,7 @@ PERSON = {
     "required": ["name", "age"],
     "additionalProperties": False,
 }
+TEMPLATE = "{% for m in messages %}hat {{ m.content }}{% endfor %}"
 TOOLS = [{"type": "function", "function": {"name": "get_age", "parameters": PERSON}}]
 
 
@@ -76,6 +77,10 @@ class Chats(unittest.TestCase):
         self.assertGreater(len(parts), 3)
         self.assertEqual("".join(parts), expected)
 
+    def test_parsers_see_control_tokens(self):
+        bias = pantry.make_logits_processors(logit_bias={1: 100.0})
+        self.assertIn("<|im_start|>", chat(MODEL, TOKENIZER, CHAT, max_tokens=2, logits_processors=bias).content)
+
     def test_reasoning_is_apart(self):
         template = "{% for m in messages %}{{ m.content }}{% endfor %}{% if add_generation_prompt %}<think>{% endif %}"
         model, tokenizer = load(FOLDER.model, chat_template=template + "{# </think> #}")
@@ -107,14 +112,16 @@ class Chats(unittest.TestCase):
             chat(model, tokenizer, CHAT, tool_choice="perhaps")
 
     def test_a_model_of_the_store_says_what_it_carries(self):
-        FOLDER.write("Modelfile", f"FROM {FOLDER.model}\nSYSTEM always say hat\n")
+        FOLDER.write("Modelfile", f"FROM {FOLDER.model}\nSYSTEM always say hat\nTEMPLATE {TEMPLATE}\n")
         FOLDER.program("create", "hatter", "-f", FOLDER.file("Modelfile"))
         code = (
             "import pantry; m, t = pantry.load('hatter');"
-            "print(m.conversation([{'role': 'user', 'content': 'x'}])[0]['content'], m.path)"
+            "print(m.conversation([{'role': 'user', 'content': 'x'}])[0]['content'], m.path);"
+            "print(m.template)"
         )
         out = subprocess.check_output([sys.executable, "-c", code], env=FOLDER.environment(), text=True)
         self.assertRegex(out, r"^always say hat .*home/models/blobs/sha256-")
+        self.assertEqual(out.splitlines()[1], TEMPLATE)
 
 
 class Forms(unittest.TestCase):
@@ -149,6 +156,10 @@ class Forms(unittest.TestCase):
             self.assertTrue(grammar.accepts(text))
             self.assertFalse(grammar.accepts(text + "!"))
         self.assertTrue(Grammar.json().accepts('{"a": [1]}'))
+        self.assertFalse(Grammar.json(whitespace="compact").accepts('{"a": [1]}'))
+        schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
+        self.assertTrue(Grammar.json_schema(schema).accepts('{"a":1,"b":2}'))
+        self.assertFalse(Grammar.json_schema(schema, closed=True).accepts('{"a":1,"b":2}'))
 
     def test_errors(self):
         for kind, call in (

@@ -80,6 +80,13 @@ class Greedy(unittest.TestCase):
         self.assertEqual(text_of(responses), whole[: whole.index(stop)])
         self.assertEqual(responses[-1].finish_reason, "stop")
 
+    def test_text_that_could_begin_a_stop_text_comes_at_the_end(self):
+        whole = text_of(answer(max_tokens=12))
+        self.assertEqual(text_of(answer(max_tokens=12, stop=[whole[-3:] + "!"])), whole)
+        grammar = pantry.Grammar.regex("[a-c]{5}")
+        held = answer(max_tokens=50, stop=["a!", "b!", "c!"], grammar=grammar)
+        self.assertRegex(text_of(held), "^[a-c]{5}$")
+
     def test_logprobs(self):
         for response in answer(max_tokens=6, logprobs=3):
             best = max(response.logprobs, key=response.logprobs.get)
@@ -204,6 +211,19 @@ class Caches(unittest.TestCase):
         continued = text_of(stream)
         self.assertGreaterEqual(stream.stats.cached_tokens, len(whole) - 1)
         self.assertEqual(continued, text_of(answer(whole + more, max_tokens=8)))
+
+    def test_share_memory_with_no_other(self):
+        prompt, cached = TOKENIZER.encode("a cat of its own " * 8), []
+        first = make_prompt_cache(MODEL)
+        for cache in (first, make_prompt_cache(MODEL), None, first.copy()):
+            if cache is not None:
+                cache.tokens.clear()
+            stream = stream_generate(MODEL, TOKENIZER, prompt, max_tokens=2, prompt_cache=cache)
+            list(stream)
+            cached.append(stream.stats.cached_tokens)
+        self.assertEqual(cached[:2], [0, 0])
+        self.assertLess(cached[2], len(prompt) // 2)  # only with others that have no cache
+        self.assertGreaterEqual(cached[3], len(prompt) - 1)
 
     def test_trimmed_saved_and_loaded(self):
         cache = make_prompt_cache(MODEL)

@@ -242,7 +242,7 @@ def generate_structured(
         response = chat(model, tokenizer, prompt, response_format=schema, **kwargs)
         text, reason = response.content, response.finish_reason
     else:
-        settings = settings_of("generate_structured", {**kwargs, "grammar": Grammar.json_schema(schema)})
+        settings = settings_of("generate_structured", {**kwargs, "grammar": Grammar.of(schema)})
         with start(model, tokenizer, tokenizer.prompt_ids(prompt), settings) as stream:
             pieces = list(stream)
         text, reason = "".join(piece.text for piece in pieces), pieces[-1].finish_reason

@@ -51,7 +51,8 @@ class Grammar(Owned):
 
     @classmethod
     def of(cls, form: Union[Grammar, Schema]) -> Grammar:
-        return form if isinstance(form, Grammar) else cls.json_schema(form)
+        """A schema is closed here: models would add properties for ever."""
+        return form if isinstance(form, Grammar) else cls.json_schema(form, closed=True)
 
     @classmethod
     def adopt(cls, pointer: int) -> Grammar:
