@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import resource
+import signal
 import threading
 import unittest
 
@@ -264,6 +265,29 @@ class Cancelling(unittest.TestCase):
             other.join()
             self.assertEqual(last.finish_reason, "cancelled")
             self.assertLess(last.generation_tokens, 16000)
+
+    def test_cancel_from_a_signal(self):
+        cancel = pantry.Cancel()
+        before = signal.signal(signal.SIGUSR1, lambda *_: cancel.set())
+        self.addCleanup(signal.signal, signal.SIGUSR1, before)
+        stream = self.endless(cancel=cancel)
+        next(stream)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        *_, last = stream
+        self.assertEqual(last.finish_reason, "cancelled")
+
+    def test_an_interrupt_reaches_a_program_that_reads(self):
+        stream = self.endless()
+        next(stream)
+        reading = threading.Event()
+        interrupt = threading.Thread(target=lambda: reading.wait() and os.kill(os.getpid(), signal.SIGINT))
+        interrupt.start()
+        with self.assertRaises(KeyboardInterrupt):
+            reading.set()
+            list(stream)
+        interrupt.join()
+        stream.close()
+        self.assertEqual(len(answer(max_tokens=3)), 3)
 
     def test_a_cancel_stays_set(self):
         cancel = pantry.Cancel()

@@ -23,7 +23,7 @@ class Cancel(Owned):
         if not pointer:
             raise NoMemoryError("out of memory for a cancel")
         super().__init__(pointer, _capi.lib.pantry_cancel_free)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # set() may come from a signal
         self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()
 
     def set(self) -> None:

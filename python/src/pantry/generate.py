@@ -98,7 +98,7 @@ class Stream(Iterator[GenerationResponse]):
     ) -> None:
         self._tokenizer, self._ids, self._cache, self._progress = tokenizer, ids, cache, progress
         self._pointer = ctypes.c_void_p()
-        self._using, self._freeing = threading.Lock(), threading.Lock()
+        self._using, self._freeing = threading.Lock(), threading.RLock()  # cancel() may come from a signal
         self._max = options.max_tokens
         self._logprobs = bool(options.logprobs)
         self._made: list[int] = []
