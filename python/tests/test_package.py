@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import importlib
 import os
 import re
 import subprocess
@@ -11,12 +12,54 @@ import unittest
 import zipfile
 
 import pantry
+from pantry import _capi, _options
+
 from support import ROOT, Folder
+
+generate_module = importlib.import_module("pantry.generate")  # the package has a function of this name
 
 
 def snippets(*path):
     with open(os.path.join(ROOT, *path), encoding="utf-8") as file:
         return re.findall(r"^```python\n(.*?)^```$", file.read(), flags=re.M | re.S)
+
+
+class Types(unittest.TestCase):
+    def test_options_are_those_that_calls_take(self):
+        answer = set(_options.GenerateOptions.__annotations__)
+        mlx_lm = set(generate_module._REFUSED) | generate_module._IGNORED
+        self.assertEqual(answer - mlx_lm, set(generate_module.RequestSettings.__dataclass_fields__))
+        self.assertEqual(mlx_lm - answer, set())
+        members = lambda struct: {name for name, *_ in struct._fields_}
+        self.assertEqual(set(_options.LoadOptions.__annotations__),
+                         members(_capi.ModelOptions) - {"size", "reserved", "adapters", "maybe_projector"})  # fmt: skip
+        self.assertEqual(set(_options.TuneOptions.__annotations__),
+                         members(_capi.TuneOptions) - {"size", "callback", "user", "data", "adapter_path"})  # fmt: skip
+
+    def test_mistakes_are_seen(self):
+        try:
+            import mypy.api
+        except ImportError:
+            self.skipTest("mypy is not installed")
+        lines = (
+            "generate(model, tokenizer, 'x', max_token=3)",
+            "generate(model, tokenizer, 'x', seed='1')",
+            "generate(model, tokenizer, 'x', kv_bits=4)",
+            "load('x', device=1)",
+            "reveal_type(load('x', return_config=True)[2])",
+            "chat(model, tokenizer, [], tool=[])",
+            "tune('x', iters='3')",
+        )
+        code = "from pantry import chat, generate, load, tune\nmodel, tokenizer = load('x')\n" + "\n".join(lines)
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "program.py")
+            with open(path, "w") as file:
+                file.write(code)
+            os.environ["MYPYPATH"] = os.path.join(ROOT, "python", "src")
+            out, _, _ = mypy.api.run(["--strict", "--cache-dir", folder, path])
+        found = [int(n) for n in re.findall(r"program\.py:(\d+): error", out)]
+        self.assertEqual(found, [3, 4, 5, 6, 8, 9], out)
+        self.assertRegex(out, r"program\.py:7: note: Revealed type is .dict\[.*str, Any\]")
 
 
 class Wheel(unittest.TestCase):

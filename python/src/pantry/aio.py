@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from .chat import ChatDelta, ChatResponse, stream_chat
 from .generate import GenerationResponse, stream_generate
 from .model import Model
 from .tokenizer import Message, Prompt, Tokenizer
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ._options import ChatArguments, GenerateOptions
+
 
 T = TypeVar("T", covariant=True)
 Item = TypeVar("Item")
@@ -67,24 +73,26 @@ async def _opened(open_: Callable[[], _Source[Item]]) -> AsyncStream[Item]:
 
 
 async def astream_generate(
-    model: Model, tokenizer: Tokenizer, prompt: Prompt, **kwargs: Any
+    model: Model, tokenizer: Tokenizer, prompt: Prompt, **kwargs: Unpack[GenerateOptions]
 ) -> AsyncStream[GenerationResponse]:
     """`async for response in await astream_generate(...)`. kwargs: as stream_generate."""
     return await _opened(lambda: stream_generate(model, tokenizer, prompt, **kwargs))
 
 
-async def agenerate(model: Model, tokenizer: Tokenizer, prompt: Prompt, **kwargs: Any) -> str:
+async def agenerate(model: Model, tokenizer: Tokenizer, prompt: Prompt, **kwargs: Unpack[GenerateOptions]) -> str:
     async with await astream_generate(model, tokenizer, prompt, **kwargs) as stream:
         return "".join([response.text async for response in stream])
 
 
 async def astream_chat(
-    model: Model, tokenizer: Tokenizer, messages: Sequence[Message], **kwargs: Any
+    model: Model, tokenizer: Tokenizer, messages: Sequence[Message], **kwargs: Unpack[ChatArguments]
 ) -> AsyncStream[ChatDelta]:
     return await _opened(lambda: stream_chat(model, tokenizer, messages, **kwargs))
 
 
-async def achat(model: Model, tokenizer: Tokenizer, messages: Sequence[Message], **kwargs: Any) -> ChatResponse:
+async def achat(
+    model: Model, tokenizer: Tokenizer, messages: Sequence[Message], **kwargs: Unpack[ChatArguments]
+) -> ChatResponse:
     stream = await asyncio.to_thread(lambda: stream_chat(model, tokenizer, messages, **kwargs))
     async with AsyncStream(stream) as parts:
         async for _ in parts:

@@ -6,7 +6,7 @@ import ctypes
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Optional, Union
+from typing import TYPE_CHECKING, Any, Optional, Union
 
 from . import _capi
 from ._handle import Owned, take_text
@@ -15,6 +15,12 @@ from .generate import GenerationStats, Stream, settings_of, start
 from .model import Model
 from .structured import Grammar, Schema, parse_answer
 from .tokenizer import Message, Tokenizer
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ._options import ChatArguments, ChatOptions
+
 
 Tools = Sequence[Mapping[str, Any]]
 
@@ -170,7 +176,7 @@ def stream_chat(
     tool_choice: Union[str, Mapping[str, Any]] = "auto",
     response_format: Optional[Union[Grammar, Schema]] = None,
     template_kwargs: Optional[Mapping[str, Any]] = None,
-    **kwargs: Any,
+    **kwargs: Unpack[ChatOptions],
 ) -> ChatStream:
     """The answer to a conversation, part by part.
 
@@ -187,7 +193,7 @@ def stream_chat(
     context.update(template_kwargs or {})
     if tools and tool_choice != "none":
         context["tools"] = list(tools)
-    settings = settings_of("stream_chat", kwargs)
+    settings = settings_of("stream_chat", {**kwargs})
     if settings.prompt_cache is not None:
         raise UnsupportedError("stream_chat: prompt_cache is not supported: a chat's whole prompt finds its own memory")
     if settings.grammar is not None:
@@ -205,7 +211,9 @@ def stream_chat(
     return ChatStream(start(model, tokenizer, ids, settings), parser, form)
 
 
-def chat(model: Model, tokenizer: Tokenizer, messages: Sequence[Message], **kwargs: Any) -> ChatResponse:
+def chat(
+    model: Model, tokenizer: Tokenizer, messages: Sequence[Message], **kwargs: Unpack[ChatArguments]
+) -> ChatResponse:
     """The whole answer to a conversation. kwargs: as stream_chat."""
     with stream_chat(model, tokenizer, messages, **kwargs) as stream:
         return stream.result()
@@ -214,26 +222,36 @@ def chat(model: Model, tokenizer: Tokenizer, messages: Sequence[Message], **kwar
 class Conversation:
     """Keeps the messages of a conversation: `send` adds a question and its answer."""
 
-    def __init__(self, model: Model, tokenizer: Tokenizer, system: Optional[str] = None, **kwargs: Any) -> None:
+    def __init__(
+        self, model: Model, tokenizer: Tokenizer, system: Optional[str] = None, **kwargs: Unpack[ChatArguments]
+    ) -> None:
         self.model, self.tokenizer, self.kwargs = model, tokenizer, kwargs
         self.messages: list[Message] = [{"role": "system", "content": system}] if system is not None else []
 
-    def stream(self, content: Any, **kwargs: Any) -> Iterator[ChatDelta]:
+    def _merged(self, kwargs: ChatArguments) -> ChatArguments:
+        merged: ChatArguments = {**self.kwargs, **kwargs}
+        return merged
+
+    def stream(self, content: Any, **kwargs: Unpack[ChatArguments]) -> Iterator[ChatDelta]:
         """The message and its answer belong to the conversation once the answer is complete."""
         messages = [*self.messages, {"role": "user", "content": content}]
-        with stream_chat(self.model, self.tokenizer, messages, **{**self.kwargs, **kwargs}) as stream:
+        with stream_chat(self.model, self.tokenizer, messages, **self._merged(kwargs)) as stream:
             yield from stream
             self.messages = [*messages, stream.response.message()]
 
-    def send(self, content: Any, **kwargs: Any) -> ChatResponse:
+    def send(self, content: Any, **kwargs: Unpack[ChatArguments]) -> ChatResponse:
         messages = [*self.messages, {"role": "user", "content": content}]
-        response = chat(self.model, self.tokenizer, messages, **{**self.kwargs, **kwargs})
+        response = chat(self.model, self.tokenizer, messages, **self._merged(kwargs))
         self.messages = [*messages, response.message()]
         return response
 
 
 def generate_structured(
-    model: Model, tokenizer: Tokenizer, prompt: Union[str, Sequence[Message]], schema: Schema, **kwargs: Any
+    model: Model,
+    tokenizer: Tokenizer,
+    prompt: Union[str, Sequence[Message]],
+    schema: Schema,
+    **kwargs: Unpack[ChatOptions],
 ) -> Any:
     """An answer as a value: an instance of a pydantic model, or what the JSON of a schema says. `prompt`: a text to
     continue, or messages. max_tokens is unlimited unless it is given."""

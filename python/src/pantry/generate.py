@@ -10,7 +10,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Optional, Union
+from typing import TYPE_CHECKING, Any, Optional, Union
 
 from . import _capi
 from ._handle import Owned, ids_array, texts
@@ -21,6 +21,12 @@ from .prompt_cache import PromptCache
 from .sampling import LogitsProcessor, Sampler, fill
 from .structured import Grammar
 from .tokenizer import Prompt, Tokenizer
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ._options import GenerateOptions, StreamOptions
+
 
 # A wait in the library ends so often for the signals of Python (Ctrl-C).
 _PATIENCE_MS = 100
@@ -306,7 +312,9 @@ def start(model: Model, tokenizer: Optional[Tokenizer], ids: list[int], settings
     return Stream(model, tokenizer, ids, options, keep, s.prompt_cache, s.cancel, s.prompt_progress_callback)
 
 
-def stream_generate(model: Model, tokenizer: Tokenizer, prompt: Prompt, max_tokens: int = 256, **kwargs: Any) -> Stream:
+def stream_generate(
+    model: Model, tokenizer: Tokenizer, prompt: Prompt, max_tokens: int = 256, **kwargs: Unpack[StreamOptions]
+) -> Stream:
     """The answer to a prompt, token by token. max_tokens -1: until the model ends or the context is full.
 
     kwargs of mlx_lm: sampler, logits_processors, prompt_cache, prefill_step_size, prompt_progress_callback. Of pantry:
@@ -316,7 +324,9 @@ def stream_generate(model: Model, tokenizer: Tokenizer, prompt: Prompt, max_toke
     return start(model, tokenizer, tokenizer.prompt_ids(prompt), settings)
 
 
-def generate(model: Model, tokenizer: Tokenizer, prompt: Prompt, verbose: bool = False, **kwargs: Any) -> str:
+def generate(
+    model: Model, tokenizer: Tokenizer, prompt: Prompt, verbose: bool = False, **kwargs: Unpack[GenerateOptions]
+) -> str:
     """The whole answer to a prompt; `verbose` also prints it and its speed. kwargs: as stream_generate."""
     parts, response = [], None
     if verbose:
@@ -420,11 +430,12 @@ def batch_generate(
     return_logprobs: bool = False,
     *,
     completion_batch_size: int = 32,
-    **kwargs: Any,
+    prefill_batch_size: int = 0,
+    **kwargs: Unpack[StreamOptions],
 ) -> BatchResponse:
     """The answers to many prompts, of which `completion_batch_size` share the steps of the model. Caches that are given
-    stay as they are. kwargs: as stream_generate, for all prompts."""
-    kwargs.pop("prefill_batch_size", None)  # the engine packs prompts into steps itself
+    stay as they are. kwargs: as stream_generate, for all prompts. `prefill_batch_size` changes nothing: the engine packs
+    prompts into steps itself."""
     if completion_batch_size < 1:
         raise ValueError(f"completion_batch_size must be positive (found {completion_batch_size})")
     most = [max_tokens] * len(prompts) if isinstance(max_tokens, int) else list(max_tokens)

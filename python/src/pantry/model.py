@@ -7,13 +7,19 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Optional, Union, overload
+from typing import TYPE_CHECKING, Any, Literal, Optional, Union, overload
 
 from . import _capi
 from ._handle import Owned, take_text, text_or_none, texts
 from .cancel import Cancel
 from .errors import InvalidError, NotFoundError, UnsupportedError, call
 from .tokenizer import Message, Tokenizer
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ._options import LoadOptions
+
 
 Progress = Callable[[int, int], None]
 
@@ -161,7 +167,7 @@ def load(
     return_config: Literal[False] = ...,
     revision: Optional[str] = ...,
     trust_remote_code: bool = ...,
-    **options: Any,
+    **options: Unpack[LoadOptions],
 ) -> tuple[Model, Tokenizer]: ...
 @overload
 def load(
@@ -174,7 +180,7 @@ def load(
     return_config: Literal[True],
     revision: Optional[str] = ...,
     trust_remote_code: bool = ...,
-    **options: Any,
+    **options: Unpack[LoadOptions],
 ) -> tuple[Model, Tokenizer, dict[str, Any]]: ...
 
 
@@ -192,7 +198,7 @@ def load(
     fetch: bool = True,
     cancel: Optional[Cancel] = None,
     progress: Optional[Progress] = None,
-    **options: Any,
+    **options: Unpack[LoadOptions],
 ) -> Union[tuple[Model, Tokenizer], tuple[Model, Tokenizer, dict[str, Any]]]:
     """Loads a model: a name of the store, a GGUF file, a Hugging Face or MLX directory, or USER/REPO on Hugging Face.
 

@@ -6,12 +6,17 @@ import ctypes
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from . import _capi
 from ._handle import Owned
 from .cancel import Cancel
 from .errors import CancelledError, InvalidError, call
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ._options import TuneOptions
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ def tune(
     config: Optional[str] = None,
     callback: Optional[TuneCallback] = None,
     cancel: Optional[Cancel] = None,
-    **options: Any,
+    **options: Unpack[TuneOptions],
 ) -> TuneEvent:
     """Trains an adapter of the model at a path and writes it as mlx_lm does; returns the last event.
 
