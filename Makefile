@@ -198,8 +198,9 @@ PRIVATE_LIBS = $(strip $(shell $(PKG_CONFIG) --libs $(LIB_PKGS) 2>/dev/null) -lm
 BASH_COMPLETION := share/bash-completion/completions/pantry
 ZSH_COMPLETION := share/zsh/site-functions/_pantry
 FISH_COMPLETION := share/fish/vendor_completions.d/pantry.fish
+CMAKE_FILES := pantry-config.cmake pantry-config-version.cmake
 MAN_PAGES := $(notdir $(wildcard docs/man/*.1))
-INSTALLED := bin/pantry lib/libpantry.a lib/$(SO_ABI) lib/$(SO) include/pantry.h lib/pkgconfig/pantry.pc \
+INSTALLED := bin/pantry lib/libpantry.a lib/$(SO_ABI) lib/$(SO) include/pantry.h lib/pkgconfig/pantry.pc $(CMAKE_FILES:%=lib/cmake/pantry/%) \
     $(BASH_COMPLETION) $(ZSH_COMPLETION) $(FISH_COMPLETION) $(MAN_PAGES:%=share/man/man1/%)
 # ldconfig makes the loader find the new library. Only as root, and not for a staged install (DESTDIR).
 LDCONFIG = $(if $(filter linux,$(OS)),if [ -z "$(DESTDIR)" ] && [ "$$(id -u)" = 0 ]; then \
@@ -215,6 +216,9 @@ install: all ## install program, library, header, man pages and shell completion
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@PRIVATE_LIBS@|$(PRIVATE_LIBS)|' \
 	    -e 's|@RPATH@|$(subst $$(libdir),$${libdir},$(RPATH))|' tools/pantry.pc.in \
 	    > $(DESTDIR)$(PREFIX)/lib/pkgconfig/pantry.pc
+	mkdir -p $(DESTDIR)$(PREFIX)/lib/cmake/pantry
+	for f in $(CMAKE_FILES); do sed -e 's|@SO_ABI@|$(SO_ABI)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@ABI@|$(ABI)|' \
+	    tools/$$f.in > $(DESTDIR)$(PREFIX)/lib/cmake/pantry/$$f || exit 1; done
 	mkdir -p $(DESTDIR)$(PREFIX)/share/man/man1 $(addprefix $(DESTDIR)$(PREFIX)/,$(dir $(BASH_COMPLETION) \
 	    $(ZSH_COMPLETION) $(FISH_COMPLETION)))
 	install -m 644 $(MAN_PAGES:%=docs/man/%) $(DESTDIR)$(PREFIX)/share/man/man1

@@ -85,10 +85,37 @@ PANTRY_API void pantry_cancel_free(pantry_cancel *cancel);
 
 /* ---- devices ---- */
 
-/* Opens a device ("cuda", "cpu", "ref"; NULL: the best available) and describes it in `text`, which has room for `size`
+/* Opens a device ("cuda", "metal", "cpu", "ref"; NULL: the best available) and describes it in `text`, which has room for `size`
  * bytes: "cuda (NVIDIA H100)". PANTRY_NOT_FOUND: unknown name; PANTRY_UNSUPPORTED: this machine has none, and why. */
 PANTRY_API pantry_status pantry_device_describe(const char *device, char *text, size_t size,
                                                 struct pantry_error *error);
+
+/* ---- models by name ---- */
+
+/* A model that a name means, as the program's commands take it, and what it carries besides its weights. */
+typedef struct pantry_stored pantry_stored;
+/* Bytes so far, and in all (0: unknown). Called on the thread that fetches. */
+typedef void pantry_fetch_callback(void *user, uint64_t done, uint64_t total);
+
+/* Finds a model by name: a file, a name in the store (~/.pantry/models; PANTRY_HOME and PANTRY_MODELS move it) or in
+ * another program's, or a folder. With `fetch`, a model of the catalog, or whose name says where it is
+ * ("hf.co/USER/REPO"), is downloaded first; `cancel` and `callback`, of which both may be NULL, are for that.
+ * PANTRY_NOT_FOUND; PANTRY_INVALID: several models have the name; PANTRY_CANCELLED. */
+PANTRY_API pantry_status pantry_find(const char *name, bool fetch, const pantry_cancel *cancel,
+                                     pantry_fetch_callback *callback, void *user, pantry_stored **stored,
+                                     struct pantry_error *error);
+/* What pantry_model_load and the options of a model take: the path, chat_template, default_chat_template,
+ * maybe_projector, and the i-th of the adapters. NULL: none. */
+PANTRY_API const char *pantry_stored_path(const pantry_stored *stored);
+PANTRY_API const char *pantry_stored_template(const pantry_stored *stored);
+PANTRY_API const char *pantry_stored_default_template(const pantry_stored *stored);
+PANTRY_API const char *pantry_stored_projector(const pantry_stored *stored);
+PANTRY_API const char *pantry_stored_adapter(const pantry_stored *stored, size_t i);
+/* A conversation with this model: the messages that it carries, then those of `messages_json`, an array. Its system
+ * message is left out if the array begins with one. PANTRY_FORMAT: not an array of messages. */
+PANTRY_API pantry_status pantry_stored_conversation(const pantry_stored *stored, const char *messages_json, char **json,
+                                                    struct pantry_error *error);
+PANTRY_API void pantry_stored_free(pantry_stored *stored);
 
 /* ---- models ---- */
 

@@ -459,6 +459,45 @@ static void carried_texts_are_checked(void **state)
     assert_non_null(strstr(err.text, "the digest of the system is not sha256:"));
 }
 
+/* What pantry.h says about a model's name. */
+static void names_mean_models_for_programs(void **state)
+{
+    (void)state;
+    pantry_stored *stored;
+    struct pantry_error err = {0};
+    char *json = NULL;
+    write_file(in_root("m.gguf"), "weights", 0644);
+    write_file(in_root("a.gguf"), "lora", 0644);
+    good("full", "FROM ./m.gguf\nSYSTEM s\nTEMPLATE {{ messages }}\nMESSAGE user u\nADAPTER ./a.gguf\n");
+    assert_int_equal(pantry_find("full", false, NULL, NULL, NULL, &stored, &err), PANTRY_OK);
+    assert_non_null(strstr(pantry_stored_path(stored), "blobs/sha256-"));
+    assert_string_equal(pantry_stored_template(stored), "{{ messages }}");
+    assert_null(pantry_stored_default_template(stored));
+    assert_null(pantry_stored_projector(stored));
+    assert_non_null(strstr(pantry_stored_adapter(stored, 0), "blobs/sha256-"));
+    assert_null(pantry_stored_adapter(stored, 1));
+    assert_null(pantry_stored_adapter(stored, (size_t)-1));
+    const char *question = "[{\"role\":\"user\",\"content\":\"v\"}]";
+    assert_int_equal(pantry_stored_conversation(stored, question, &json, &err), PANTRY_OK);
+    assert_string_equal(json, "[{\"role\":\"system\",\"content\":\"s\"},{\"role\":\"user\",\"content\":\"u\"},"
+                              "{\"role\":\"user\",\"content\":\"v\"}]");
+    pantry_free(json);
+    static const char *const bad[] = {"{}", "[1]", "["};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_int_equal(pantry_stored_conversation(stored, bad[i], &json, &err), PANTRY_FORMAT);
+    pantry_stored_free(stored);
+    pantry_stored_free(NULL);
+
+    assert_int_equal(pantry_find(in_root("m.gguf"), false, NULL, NULL, NULL, &stored, &err), PANTRY_OK);
+    assert_string_equal(pantry_stored_path(stored), in_root("m.gguf"));
+    assert_null(pantry_stored_template(stored));
+    pantry_stored_free(stored);
+    for (int fetch = 0; fetch < 2; fetch++) { /* a name that says no place is not fetched */
+        assert_int_equal(pantry_find("none", fetch, NULL, NULL, NULL, &stored, &err), PANTRY_NOT_FOUND);
+        assert_null(stored);
+    }
+}
+
 /* ---- every call fails, or kills ---- */
 
 static void start_over(void)
@@ -535,6 +574,7 @@ int main(void)
         TEST(shards_have_links),
         TEST(uploads),
         TEST(carried_texts_are_checked),
+        TEST(names_mean_models_for_programs),
         TEST(every_call_may_fail),
         TEST(dies_anywhere),
     };

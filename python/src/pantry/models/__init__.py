@@ -1,0 +1,1 @@
+"""mlx_lm.models under its name: only `cache`."""
