@@ -85,8 +85,9 @@ PANTRY_API void pantry_cancel_free(pantry_cancel *cancel);
 
 /* ---- devices ---- */
 
-/* Opens a device ("cuda", "metal", "cpu", "ref"; NULL: the best available) and describes it in `text`, which has room for `size`
- * bytes: "cuda (NVIDIA H100)". PANTRY_NOT_FOUND: unknown name; PANTRY_UNSUPPORTED: this machine has none, and why. */
+/* Opens a device ("cuda", "metal", "cpu", "ref"; NULL: the best available) and describes it in `text`, which has room
+ * for `size` bytes: "cuda (NVIDIA H100)". PANTRY_NOT_FOUND: unknown name; PANTRY_UNSUPPORTED: this machine has none,
+ * and why. */
 PANTRY_API pantry_status pantry_device_describe(const char *device, char *text, size_t size,
                                                 struct pantry_error *error);
 

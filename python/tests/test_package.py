@@ -32,7 +32,7 @@ class Types(unittest.TestCase):
         self.assertEqual(mlx_lm - answer, set())
         members = lambda struct: {name for name, *_ in struct._fields_}
         self.assertEqual(set(_options.LoadOptions.__annotations__),
-                         members(_capi.ModelOptions) - {"size", "reserved", "adapters", "maybe_projector"})  # fmt: skip
+                         members(_capi.ModelOptions) - {"size", "adapters", "maybe_projector"})  # fmt: skip
         self.assertEqual(set(_options.TuneOptions.__annotations__),
                          members(_capi.TuneOptions) - {"size", "callback", "user", "data", "adapter_path"})  # fmt: skip
 

@@ -53,7 +53,7 @@ class ModelOptions(Struct):
         ("rope_freq_base", c_float),
         ("kv_type", c_char_p),
         ("n_context", c_int),
-        ("reserved", c_int),
+        ("gpu_layers", c_int),
         ("chat_template", c_char_p),
         ("default_chat_template", c_char_p),
         ("cache_dir", c_char_p),
@@ -90,6 +90,7 @@ class ModelInfo(Struct):
         ("n_embedding", c_int),
         ("pooling", c_int),
         ("sees", c_bool),
+        ("device_bandwidth", c_double),
     ]
 
 
@@ -250,6 +251,7 @@ class Stats(Struct):
         ("stop", c_int),
         ("n_loaded", c_int),
         ("n_steps", c_int),
+        ("device_bandwidth", c_double),
     ]
 
 

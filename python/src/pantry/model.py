@@ -217,7 +217,7 @@ def load(
         _refuse("model_config", "the model is as its file says; the options of pantry_model_options change some of it")
     if revision is not None:
         _refuse("revision", "download it and give its path")
-    known = {name for name, *_ in _capi.ModelOptions._fields_} - {"size", "reserved", "maybe_projector", "adapters"}
+    known = {name for name, *_ in _capi.ModelOptions._fields_} - {"size", "maybe_projector", "adapters"}
     for name in options:
         if name not in known:
             raise TypeError(f"load() got an unexpected keyword argument {name!r}")
