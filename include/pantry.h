@@ -125,8 +125,8 @@ typedef struct pantry_model pantry_model;
 /* Models loaded with the same device, n_threads and isa share one device and its threads; their steps take turns. */
 struct pantry_model_options {
     size_t size;
-    /* "cuda" (an NVIDIA GPU), "cpu", or "ref" (plain scalar float32, the reference of the tests); NULL: the best
-     * available. Up to four devices
+    /* "cuda" (an NVIDIA GPU), "metal" (Apple's), "cpu", or "ref" (plain scalar float32, the reference of the tests);
+     * NULL: the best available. Up to four devices
      * can share a model, each with its layers ("cpu:0-15,ref:16-"); without layers the first runs all it can and the
      * others the rest. */
     const char *device;

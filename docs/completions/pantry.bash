@@ -29,7 +29,7 @@ _pantry_value() # COMMAND:OPTION: what the option takes
         *:--imatrix | *:--merge | *:--save-logits | *:--kl | *:--tasks | template:--template | parse:--template | \
         *:--questions | *:--context | *:--gbnf | *:--strings) echo "file" ;;
     run:--device | generate:--device | imatrix:--device | eval:--device | fit:--device | bench:--device | \
-        embed:--device | rank:--device | decide:--device | logits:--device) echo "cuda cpu ref" ;;
+        embed:--device | rank:--device | decide:--device | logits:--device) echo "cuda metal cpu ref" ;;
     tune:--device) echo "cpu ref" ;;
     *:--rope-scaling) echo "none linear ntk yarn" ;;
     *:--kv-type) echo "f16 q8_0 f32" ;;

@@ -108,7 +108,7 @@ _pantry()
             '--think-message=[text that ends reasoning which the budget cuts]:TEXT: ' \
             '--seed=[seed of the random draws: the same seed gives the same answer]:N: ' \
             '*--stop=[text that ends the answer, and is not part of it; may be repeated]:TEXT: ' \
-            '--device=[where to compute: cuda (an NVIDIA GPU), cpu, or ref, the slow and plain reference of all tests]:NAME:(cuda cpu ref)' \
+            '--device=[where to compute: cuda (an NVIDIA GPU), metal (Apple'\''s), cpu, or ref, the slow and plain reference]:NAME:(cuda metal cpu ref)' \
             '--gpu-layers=[layers that go to the GPU, the last ones first; 0: as many as fit; -1: none]:N: ' \
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
@@ -151,7 +151,7 @@ _pantry()
             '--load-timeout=[how long a request waits for a model to load; 0: as long as it takes]:TIME: ' \
             '--ctx=[tokens of context where a request asks for none; 0: as trained, at most 32768]:N: ' \
             '--kv-type=[storage type of keys and values: f16, q8_0 or f32]:TYPE:(f16 q8_0 f32)' \
-            '--device=[where to compute: cuda (an NVIDIA GPU), cpu, or ref, the slow and plain reference of all tests]:NAME: ' \
+            '--device=[where to compute: cuda (an NVIDIA GPU), metal (Apple'\''s), cpu, or ref, the slow and plain reference]:NAME: ' \
             '--gpu-layers=[layers that go to the GPU, the last ones first; 0: as many as fit; -1: none]:N: ' \
             '--threads=[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
@@ -207,7 +207,7 @@ _pantry()
             '--load-timeout=[how long a request waits for a model to load; 0: as long as it takes]:TIME: ' \
             '--ctx=[tokens of context where a request asks for none; 0: as trained, at most 32768]:N: ' \
             '--kv-type=[storage type of keys and values: f16, q8_0 or f32]:TYPE:(f16 q8_0 f32)' \
-            '--device=[where to compute: cuda (an NVIDIA GPU), cpu, or ref, the slow and plain reference of all tests]:NAME: ' \
+            '--device=[where to compute: cuda (an NVIDIA GPU), metal (Apple'\''s), cpu, or ref, the slow and plain reference]:NAME: ' \
             '--gpu-layers=[layers that go to the GPU, the last ones first; 0: as many as fit; -1: none]:N: ' \
             '--threads=[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
@@ -265,7 +265,7 @@ _pantry()
             '--think-message=[text that ends reasoning which the budget cuts]:TEXT: ' \
             '--seed=[seed of the random draws: the same seed gives the same answer]:N: ' \
             '*--stop=[text that ends the answer, and is not part of it; may be repeated]:TEXT: ' \
-            '--device=[where to compute: cuda (an NVIDIA GPU), cpu, or ref, the slow and plain reference of all tests]:NAME:(cuda cpu ref)' \
+            '--device=[where to compute: cuda (an NVIDIA GPU), metal (Apple'\''s), cpu, or ref, the slow and plain reference]:NAME:(cuda metal cpu ref)' \
             '--gpu-layers=[layers that go to the GPU, the last ones first; 0: as many as fit; -1: none]:N: ' \
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
@@ -421,7 +421,7 @@ _pantry()
             '--windows=[most windows to read; default: all]:N: ' \
             '--process-output[also collect for the output matrix]' \
             '(-h --help)'{-h,--help}'[print this text]' \
-            '--device=[where to compute: cuda (an NVIDIA GPU), cpu, or ref, the slow and plain reference of all tests]:NAME:(cuda cpu ref)' \
+            '--device=[where to compute: cuda (an NVIDIA GPU), metal (Apple'\''s), cpu, or ref, the slow and plain reference]:NAME:(cuda metal cpu ref)' \
             '--gpu-layers=[layers that go to the GPU, the last ones first; 0: as many as fit; -1: none]:N: ' \
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
@@ -440,7 +440,7 @@ _pantry()
             '--windows=[most windows to read; default: all]:N: ' \
             '--json[print the results as JSON]' \
             '(-h --help)'{-h,--help}'[print this text]' \
-            '--device=[where to compute: cuda (an NVIDIA GPU), cpu, or ref, the slow and plain reference of all tests]:NAME:(cuda cpu ref)' \
+            '--device=[where to compute: cuda (an NVIDIA GPU), metal (Apple'\''s), cpu, or ref, the slow and plain reference]:NAME:(cuda metal cpu ref)' \
             '--gpu-layers=[layers that go to the GPU, the last ones first; 0: as many as fit; -1: none]:N: ' \
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
@@ -474,7 +474,7 @@ _pantry()
             '--insecure[use http, without encryption]' \
             '--json[print one JSON value]' \
             '(-h --help)'{-h,--help}'[print this text]' \
-            '--device=[where to compute: cuda (an NVIDIA GPU), cpu, or ref, the slow and plain reference of all tests]:NAME:(cuda cpu ref)' \
+            '--device=[where to compute: cuda (an NVIDIA GPU), metal (Apple'\''s), cpu, or ref, the slow and plain reference]:NAME:(cuda metal cpu ref)' \
             '--gpu-layers=[layers that go to the GPU, the last ones first; 0: as many as fit; -1: none]:N: ' \
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
@@ -496,7 +496,7 @@ _pantry()
             '--synthetic=[use random weights of a known shape, as in llama3.2-1b:q4_k_m]:SHAPE:TYPE: ' \
             '--json[print one JSON value]' \
             '(-h --help)'{-h,--help}'[print this text]' \
-            '--device=[where to compute: cuda (an NVIDIA GPU), cpu, or ref, the slow and plain reference of all tests]:NAME:(cuda cpu ref)' \
+            '--device=[where to compute: cuda (an NVIDIA GPU), metal (Apple'\''s), cpu, or ref, the slow and plain reference]:NAME:(cuda metal cpu ref)' \
             '--gpu-layers=[layers that go to the GPU, the last ones first; 0: as many as fit; -1: none]:N: ' \
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
@@ -528,7 +528,7 @@ _pantry()
             '--plain-text[text such as \[SEP\] stays text]' \
             '--ids[the texts are lists of token ids, to which nothing is added]' \
             '(-h --help)'{-h,--help}'[print this text]' \
-            '--device=[where to compute: cuda (an NVIDIA GPU), cpu, or ref, the slow and plain reference of all tests]:NAME:(cuda cpu ref)' \
+            '--device=[where to compute: cuda (an NVIDIA GPU), metal (Apple'\''s), cpu, or ref, the slow and plain reference]:NAME:(cuda metal cpu ref)' \
             '--gpu-layers=[layers that go to the GPU, the last ones first; 0: as many as fit; -1: none]:N: ' \
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
@@ -546,7 +546,7 @@ _pantry()
             '--truncate[cut longer texts]' \
             '--plain-text[text such as \[SEP\] stays text]' \
             '(-h --help)'{-h,--help}'[print this text]' \
-            '--device=[where to compute: cuda (an NVIDIA GPU), cpu, or ref, the slow and plain reference of all tests]:NAME:(cuda cpu ref)' \
+            '--device=[where to compute: cuda (an NVIDIA GPU), metal (Apple'\''s), cpu, or ref, the slow and plain reference]:NAME:(cuda metal cpu ref)' \
             '--gpu-layers=[layers that go to the GPU, the last ones first; 0: as many as fit; -1: none]:N: ' \
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
@@ -563,7 +563,7 @@ _pantry()
             '(-f --file)'{-f+,--file=}'[the text is in FILE; -: standard input, which is the default without a TEXT]:FILE:_files' \
             '--json[print one JSON value: {answers, usage}]' \
             '(-h --help)'{-h,--help}'[print this text]' \
-            '--device=[where to compute: cuda (an NVIDIA GPU), cpu, or ref, the slow and plain reference of all tests]:NAME:(cuda cpu ref)' \
+            '--device=[where to compute: cuda (an NVIDIA GPU), metal (Apple'\''s), cpu, or ref, the slow and plain reference]:NAME:(cuda metal cpu ref)' \
             '--gpu-layers=[layers that go to the GPU, the last ones first; 0: as many as fit; -1: none]:N: ' \
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \
@@ -620,7 +620,7 @@ _pantry()
             '(-o --out)'{-o+,--out=}'[write the float32 values, (n_ids, n_vocab), in this machine'\''s byte order]:FILE:_files' \
             '--slices=[process the ids in slices of these lengths, repeated in order]:N,N...: ' \
             '(-h --help)'{-h,--help}'[print this text]' \
-            '--device=[where to compute: cuda (an NVIDIA GPU), cpu, or ref, the slow and plain reference of all tests]:NAME:(cuda cpu ref)' \
+            '--device=[where to compute: cuda (an NVIDIA GPU), metal (Apple'\''s), cpu, or ref, the slow and plain reference]:NAME:(cuda metal cpu ref)' \
             '--gpu-layers=[layers that go to the GPU, the last ones first; 0: as many as fit; -1: none]:N: ' \
             '(-t --threads)'{-t+,--threads=}'[threads; 0: one per physical core]:N: ' \
             '--isa=[highest instruction set to use: generic, avx2, avx512, neon...]:NAME: ' \

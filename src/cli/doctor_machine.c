@@ -105,7 +105,8 @@ static void examine_gpu(struct examination *e)
     const struct pn_sample *s = e->sample;
     char device[96];
     struct pantry_error error;
-    if (pantry_device_describe("cuda", device, sizeof device, &error) == PANTRY_OK)
+    const char *kind = strncmp(s->machine, "Apple", 5) == 0 ? "metal" : "cuda";
+    if (pantry_device_describe(kind, device, sizeof device, &error) == PANTRY_OK)
         add(e, "gpu", "%s: runs models by default", device);
     else if (s->n_gpus)
         add(e, "gpu", "%s%s: not used: %s", s->gpu[0].name, s->n_gpus > 1 ? " and others" : "", error.text);

@@ -18,10 +18,10 @@
 
 const struct pn_option pn_device_options[PN_N_DEVICE_OPTIONS] = {
     PN_OPT_TEXT("device", "NAME", MACHINE(model.device),
-                "where to compute: cuda (an NVIDIA GPU), cpu, or ref, the slow and plain reference of all tests",
+                "where to compute: cuda (an NVIDIA GPU), metal (Apple's), cpu, or ref, the slow and plain reference",
                 .more = "Without it, the best that this machine has. Several share a model by layers: "
                         "cpu:0-15,cuda:16-, or cuda,cpu for what the first cannot do.",
-                .choices = "cuda cpu ref", .any = true),
+                .choices = "cuda metal cpu ref", .any = true),
     PN_OPT_INT("gpu-layers", "N", MACHINE(model.gpu_layers), -1, 10000,
                "layers that go to the GPU, the last ones first; 0: as many as fit; -1: none"),
     PN_OPT_INT("threads", "N", MACHINE(model.n_threads), 0, 1024, "threads; 0: one per physical core", .letter = 't'),
