@@ -76,8 +76,10 @@ static pn_array random_weight(struct op_run *o, pn_type type, int64_t n_rows, in
 static void check_device(const struct op_run *o, pn_array y, const struct op_device *device, pn_type type,
                          const double *want, double limit)
 {
-    static const int at_once[] = {1, 3, 16, 17, N_ROWS, 2, 4, 5, 6, 7, 8, 9};
-    int n_at_once = op_is_gpu(device) ? 5 : (int)(sizeof at_once / sizeof *at_once); /* emulated: slow */
+    static const int at_once[] = {17, 3, 1, 16, N_ROWS, 2, 4, 5, 6, 7, 8, 9};
+    int n_at_once = (int)(sizeof at_once / sizeof *at_once);
+    if (op_is_gpu(device)) /* emulators are slow */
+        n_at_once = strcmp(device->name, "cuda") == 0 ? 5 : 2;
     size_t n = (size_t)pn_node(&o->graph, y)->n2;
     float *got = malloc(N_ROWS * n * sizeof *got);
     for (int i = 0; i < n_at_once; i++) {
@@ -114,6 +116,8 @@ static void check_shape(pn_type type, int n_rows, int n_cols)
     bool exact = type == PN_TYPE_F32 || type == PN_TYPE_F64 || (type >= PN_TYPE_I8 && type <= PN_TYPE_I64);
     if (emulated_cuda())
         check_device(&o, y, &(struct op_device){"cuda", NULL, 1}, type, want, exact ? 1e-11 : 1e-6);
+    if (emulated_metal() && !real_cuda())
+        check_device(&o, y, &(struct op_device){"metal", NULL, 1}, type, want, exact ? 1e-11 : 1e-6);
     free(want);
     free(w);
     op_run_free(&o);
