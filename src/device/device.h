@@ -122,7 +122,8 @@ struct pn_device_class {
     uint64_t (*elapsed)(const struct pn_device *device);
 };
 
-/* Opens "cuda", "metal", "cpu" or "ref"; NULL: the best available. PANTRY_UNSUPPORTED says why this machine has no such device.
+/* Opens "cuda", "metal", "cpu" or "ref"; NULL: the best available. PANTRY_UNSUPPORTED says why this machine has no such
+ * device.
  */
 pantry_status pn_device_open(const char *name, const struct pn_device_options *options, struct pn_device **out,
                              struct pantry_error *err);

@@ -94,9 +94,10 @@ static pantry_status open_all(const char *text, const struct pn_device_options *
         int i = s->n;
         bool experts;
         at += len;
-        if (i == PN_MAX_PARTS || !take_layers(&at, n_layer, &s->first[i], &s->last[i], &experts) ||
-            (*at && *at != ',') || (experts && s->experts))
+        if (i == PN_MAX_PARTS || !take_layers(&at, n_layer, &s->first[i], &s->last[i], &experts) || (*at && *at != ','))
             return malformed(text, err);
+        if (experts && s->experts)
+            return pn_fail(err, PANTRY_INVALID, "the experts are assigned to two devices");
         s->experts = experts ? i + 1 : s->experts;
         status = open_one(s, name, len, o, err);
         if (!*at)

@@ -455,6 +455,8 @@ static void recorded_models_equal_the_reference(void **state)
             continue;
         snprintf(path, sizeof path, "%s/%s", folder, e->d_name);
         check_model(path, "cuda", "cuda (", 1, rounded);
+        if (strstr(e->d_name, "-moe") && emulated_metal() && !real_cuda())
+            check_model(path, "metal", "metal (", 1, rounded);
         n++;
     }
     closedir(all);

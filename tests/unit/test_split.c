@@ -95,6 +95,21 @@ static void check_cuts(const char *path, const char *first, const char *second, 
     }
 }
 
+/* The experts of all layers on another device: two crossings per layer. */
+static void check_experts(const char *path)
+{
+    pantry_model *model = load(path, "ref", 1, NULL);
+    int n = logits_of(model, N_IDS, alone);
+    pantry_model_free(model);
+    model = load(path, "ref,cpu:experts", 2, "generic");
+    memset(together, 0xff, sizeof together);
+    logits_of(model, N_IDS, together);
+    if (!(nmse(together, alone, (size_t)n) <= 1e-9))
+        fail_msg("%s with experts apart: NMSE %g", path, nmse(together, alone, (size_t)n));
+    assert_true(model->runner->buckets[PN_RESULT_LOGITS][2].n_stages > 2);
+    pantry_model_free(model);
+}
+
 static void ref_and_ref_equal_ref(void **state)
 {
     (void)state;
@@ -120,6 +135,8 @@ static void recorded_models_equal_ref(void **state)
         snprintf(path, sizeof path, "%s/architectures/%.200s", root ? root : "../shared/data", e->d_name);
         check_cuts(path, "ref", "ref", "ref", NULL, 0);
         check_cuts(path, "cpu", "ref", "ref", "generic", 1e-9);
+        if (strstr(e->d_name, "-moe"))
+            check_experts(path);
         n++;
     }
     closedir(folder);
@@ -645,6 +662,58 @@ static void answers_are_the_same(void **state)
     }
 }
 
+/* ---- experts ---- */
+
+/* A graph of two layers with routed experts, and what belongs to them. */
+static void experts_go_to_their_device(void **state)
+{
+    (void)state;
+    struct pn_model m = {.hp = {.n_layer = 2}};
+    struct pn_graph *g = &m.graph;
+    struct pn_rng rng = {1};
+    static float values[8 * 8 * 8];
+    for (size_t i = 0; i < COUNT(values); i++)
+        values[i] = pn_rng_float(&rng);
+    struct pn_weight router = pn_weight_plain("router", PN_TYPE_F32, 1, 4, 8, values);
+    struct pn_weight stack = pn_weight_plain("stack", PN_TYPE_F32, 4, 8, 8, values);
+    pn_array chosen[2], up[2], act[2], down[2], sum[2];
+    pn_graph_init(g);
+    pn_array x = pn_input(g, "x", PN_ROWS_TOKENS, 1, 8);
+    for (int layer = 0; layer < 2; layer++) {
+        g->layer = layer;
+        pn_array logits = pn_matmul(g, x, pn_weight_leaf(g, &router));
+        chosen[layer] = pn_route(g, logits, PN_NONE, &(struct pn_route_params){.n_expert = 4, .n_used = 2, .scale = 1});
+        up[layer] = pn_matmul_each(g, x, pn_weight_leaf(g, &stack), chosen[layer]);
+        act[layer] = pn_act(g, up[layer], PN_ACT_FN_SILU);
+        down[layer] = pn_matmul_each(g, act[layer], pn_weight_leaf(g, &stack), chosen[layer]);
+        sum[layer] = pn_each_sum(g, down[layer], chosen[layer]);
+        x = pn_add(g, x, sum[layer]);
+    }
+    struct pantry_error err = {0};
+    struct pn_split s;
+    int8_t *of = calloc(g->len, 1), of_cache[1];
+    assert_non_null(of);
+    assert_int_equal(pn_graph_status(g, &err), PANTRY_OK);
+    for (int way = 0; way < 2; way++) {
+        const char *text = way ? "ref:0-0,cpu:1-,ref:experts" : "ref,cpu:experts";
+        assert_int_equal(pn_split_open(text, &(struct pn_device_options){1, NULL}, 2, &s, &err), PANTRY_OK);
+        assert_int_equal(pn_split_assign(&s, &m, of, of_cache, &err), PANTRY_OK);
+        int experts = way ? 2 : 1;
+        for (int layer = 0; layer < 2; layer++) {
+            int own = way ? layer : 0;
+            assert_int_equal(of[chosen[layer]], own);
+            assert_int_equal(of[up[layer]], experts);
+            assert_int_equal(of[act[layer]], experts);
+            assert_int_equal(of[down[layer]], experts);
+            assert_int_equal(of[sum[layer]], experts);
+        }
+        assert_int_equal(of[x], way ? 1 : 0);
+        pn_split_close(&s);
+    }
+    free(of);
+    pn_graph_free(g);
+}
+
 /* ---- options ---- */
 
 static void device_options_are_parsed(void **state)
@@ -659,6 +728,17 @@ static void device_options_are_parsed(void **state)
         {"ref:0-2,cpu:3-", NULL, 2, {0, 3}, {2, 9}},
         {"ref:4,cpu", NULL, 2, {4, -1}, {4, -1}},
         {"cpu:5-9,ref:0-3,ref:4", NULL, 3, {5, 0, 4}, {9, 3, 4}},
+        {"ref,cpu:experts", NULL, 2, {-1, -1}, {-1, -1}},
+        {"ref:0-2,cpu:3-,ref:experts", NULL, 3, {0, 3, -1}, {2, 9, -1}},
+        {"cpu:experts", "layer 0 is assigned to no device", 0, {0}, {0}},
+        {"ref:0-2,cpu:experts", "layer 3 is assigned to no device", 0, {0}, {0}},
+        {"ref,cpu:experts,cpu:experts", "the experts are assigned to two devices", 0, {0}, {0}},
+        {"ref,cpu:expertsx",
+         "invalid devices (found \"ref,cpu:expertsx\", allowed up to 4 such as \"cpu\", \"cpu:0-15,cuda:16-\" or "
+         "\"cuda,cpu:experts\")",
+         0,
+         {0},
+         {0}},
         {"", "unknown device (found \"\", allowed \"cuda\", \"metal\", \"cpu\" and \"ref\")", 0, {0}, {0}},
         {"ref:",
          "invalid devices (found \"ref:\", allowed up to 4 such as \"cpu\", \"cpu:0-15,cuda:16-\" or "
@@ -741,6 +821,7 @@ int main(void)
         cmocka_unit_test(scratch_is_the_largest_and_not_the_sum),
         cmocka_unit_test(encoders_are_split_too),
         cmocka_unit_test(answers_are_the_same),
+        cmocka_unit_test(experts_go_to_their_device),
         cmocka_unit_test(device_options_are_parsed),
     };
     return cmocka_run_group_tests(tests, fill_ids, NULL);
