@@ -14,14 +14,14 @@ static const struct pn_device_class *const classes[] = {&pn_cuda_device, &pn_met
                                                         &pn_ref_device}; /* best first */
 enum { N_CLASSES = sizeof classes / sizeof *classes };
 
-/* The first that this machine has. */
+/* The first GPU that opens, whatever keeps the others from it, else the processor. */
 static pantry_status open_best(const struct pn_device_options *options, struct pn_device **out,
                                struct pantry_error *err)
 {
-    pantry_status status = PANTRY_UNSUPPORTED;
-    for (size_t i = 0; i < N_CLASSES && status == PANTRY_UNSUPPORTED; i++)
-        status = classes[i]->open(options, out, err);
-    return status;
+    for (size_t i = 0; classes[i] != &pn_cpu_device; i++)
+        if (classes[i]->open(options, out, NULL) == PANTRY_OK)
+            return PANTRY_OK;
+    return pn_cpu_device.open(options, out, err);
 }
 
 pantry_status pn_device_open(const char *name, const struct pn_device_options *options, struct pn_device **out,

@@ -64,6 +64,25 @@ static void says_why_it_does_not_open(void **state)
     unsetenv("METAL_EMULATOR_NO_DEVICE");
 }
 
+/* A GPU that computes wrongly is not used: without a choice, the processor runs models. */
+static void a_gpu_with_wrong_results_is_not_used(void **state)
+{
+    (void)state;
+    struct pantry_error err = {0};
+    struct pn_device *d = open_emulated();
+    pn_device_close(d);
+    setenv("CUDA_EMULATOR_WRONG", "matvec_q8_0", 1);
+    setenv("METAL_EMULATOR_NO_DEVICE", "1", 1);
+    assert_int_equal(pn_device_open("cuda", &(struct pn_device_options){0}, &d, &err), PANTRY_UNSUPPORTED);
+    assert_string_equal(err.text, "cuda (emulated GPU): a first computation gives wrong numbers; report this");
+    assert_null(d);
+    assert_int_equal(pn_device_open(NULL, &(struct pn_device_options){0}, &d, &err), PANTRY_OK);
+    assert_string_equal(d->class->name, "cpu");
+    pn_device_close(d);
+    unsetenv("CUDA_EMULATOR_WRONG");
+    unsetenv("METAL_EMULATOR_NO_DEVICE");
+}
+
 /* ---- memory ---- */
 
 static void buffers_are_zeroed_and_in_order(void **state)
@@ -512,6 +531,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(says_why_it_does_not_open),
+        cmocka_unit_test(a_gpu_with_wrong_results_is_not_used),
         cmocka_unit_test(buffers_are_zeroed_and_in_order),
         cmocka_unit_test(too_large_a_buffer_says_need_and_have),
         cmocka_unit_test(large_writes_arrive_whole),

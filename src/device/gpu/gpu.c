@@ -51,6 +51,10 @@ pantry_status pn_gpu_open(const struct pn_gpu_driver_class *driver, const struct
     if (!g->driver->unified)
         g->base.properties.bandwidth = measure_bandwidth(g->driver);
     snprintf(g->base.properties.name, sizeof g->base.properties.name, "%s (%s)", class->name, g->driver->name);
+    if ((status = pn_gpu_probe(&g->base, err))) {
+        pn_gpu_close(&g->base);
+        return status;
+    }
     *out = &g->base;
     return PANTRY_OK;
 }

@@ -6,9 +6,14 @@
 #include "device/device.h"
 #include "device/gpu/driver.h"
 
-/* Opens a driver's GPU as a device whose class is `class`, which has the functions below. */
+/* Opens a driver's GPU as a device whose class is `class`, which has the functions below. A small computation shows
+ * that it works: pn_gpu_probe. */
 pantry_status pn_gpu_open(const struct pn_gpu_driver_class *driver, const struct pn_device_class *class,
                           struct pn_device **out, struct pantry_error *err);
+
+/* Runs a product and a norm on the device. PANTRY_UNSUPPORTED: the result is wrong, so that nobody gets wrong answers
+ * from a driver that we do not know. */
+pantry_status pn_gpu_probe(struct pn_device *device, struct pantry_error *err);
 
 /* The functions of a device over a driver, without a name and without `open`. */
 #define PN_GPU_DEVICE                                                                                                  \
