@@ -124,7 +124,7 @@ class Precedence(Case):
         for key, about in table.items():
             file, ollama, variable, option = VALUES[key]
             read = READ.get(key) or [
-                None if v is None else json.loads(v) if v.isdigit() else v.strip('"') for v in VALUES[key]
+                None if v is None else json.loads(v) if v.lstrip("-").isdigit() else v.strip('"') for v in VALUES[key]
             ]
             self.assertEqual(about["variable"], "PANTRY_" + key.upper())
             self.assertEqual(ollama is not None, "ollama" in about, key)

@@ -293,7 +293,7 @@ class Machine(cli.Case):
         checks = self.examine("--quick")
         self.assertLessEqual(set(self.CHECKS), set(checks))
         self.assertEqual(checks["decoding"]["state"], "skipped")
-        self.assertRegex(checks["device"]["found"], r"^cpu \(\w+, \d+ threads?\) runs all layers")
+        self.assertRegex(checks["device"]["found"], r"^cpu \(\w+, \d+ threads?\) runs models$")
         self.assertEqual(checks["service"]["found"], "none runs at http://127.0.0.1:1")
         if os.path.exists("/proc/meminfo"):
             with open("/proc/meminfo") as file:
