@@ -105,7 +105,8 @@ static pantry_status wrong(const struct pn_setting *s, const char *where, const 
 
 static bool in_range(const struct pn_setting *s, double number)
 {
-    return (s->kind == PN_SETTING_KEEP_ALIVE || number >= 0 || s->min < 0) && (s->max <= 0 || (number >= s->min && number <= s->max));
+    return (s->kind == PN_SETTING_KEEP_ALIVE || number >= 0 || s->min < 0) &&
+           (s->max <= 0 || (number >= s->min && number <= s->max));
 }
 
 static bool take_number(const struct pn_setting *s, const char *text, double *out)
