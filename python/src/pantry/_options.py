@@ -81,6 +81,7 @@ class LoadOptions(TypedDict, total=False):
     rope_freq_base: float
     kv_type: Optional[str]
     n_context: int
+    gpu_layers: int
     chat_template: Optional[str]
     default_chat_template: Optional[str]
     cache_dir: Optional[str]

@@ -50,6 +50,7 @@ class ModelInfo:
     n_embedding: int
     pooling: int
     sees: bool
+    device_bandwidth: float
 
 
 class Model(Owned):
@@ -204,9 +205,9 @@ def load(
 
     `adapters` are "PATH" or "PATH=SCALE"; `adapter_path` is one of them. `fetch`: download what is not here, and call
     progress(done, total) meanwhile. `options` are members of struct pantry_model_options in pantry.h: device,
-    n_threads, isa, rope_scaling, rope_factor, rope_freq_base, kv_type, n_context, chat_template, cache_dir,
-    cache_bytes, projector. `lazy` and `trust_remote_code` change nothing: weights are mapped, and no code of a model
-    is ever run."""
+    n_threads, isa, rope_scaling, rope_factor, rope_freq_base, kv_type, n_context, gpu_layers, chat_template,
+    cache_dir, cache_bytes, projector. `lazy` and `trust_remote_code` change nothing: weights are mapped, and no code
+    of a model is ever run."""
     settings = dict(tokenizer_config or {})
     settings.pop("trust_remote_code", None)
     options.setdefault("chat_template", settings.pop("chat_template", None))
