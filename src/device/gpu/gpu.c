@@ -11,25 +11,26 @@
  */
 static double measure_bandwidth(struct pn_gpu_driver *d)
 {
-    enum { SIZE = 128 << 20, N_COPIES = 16 };
+    const size_t size = (size_t)128 << 20;
+    const int n_copies = 16;
     struct pn_gpu_memory m;
     unsigned char byte;
     uint64_t total, left;
     d->class->memory(d, &total, &left);
-    if (left / 16 < SIZE || d->class->allocate(d, 2 * (size_t)SIZE, &m, NULL))
+    if (left / 16 < size || d->class->allocate(d, 2 * size, &m, NULL))
         return 0;
     uint64_t start = 0;
-    for (int i = 0; i < N_COPIES + 2; i++) {
+    for (int i = 0; i < n_copies + 2; i++) {
         if (i == 2) { /* the first ones wake the memory up */
             d->class->read(d, &byte, m.address, 1);
             start = pn_clock_ns();
         }
-        d->class->copy(d, m.address + (i % 2 ? SIZE : 0), m.address + (i % 2 ? 0 : SIZE), SIZE);
+        d->class->copy(d, m.address + (i % 2 ? size : 0), m.address + (i % 2 ? 0 : size), size);
     }
     d->class->read(d, &byte, m.address, 1);
     double seconds = (double)(pn_clock_ns() - start) * 1e-9;
     d->class->release(d, &m);
-    return seconds > 0 ? 2.0 * SIZE * N_COPIES / seconds : 0;
+    return seconds > 0 ? 2.0 * (double)size * n_copies / seconds : 0;
 }
 
 pantry_status pn_gpu_open(const struct pn_gpu_driver_class *driver, const struct pn_device_class *class,

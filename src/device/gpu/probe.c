@@ -81,7 +81,7 @@ static bool is_right(const struct probe *p)
         power += sums[r] * sums[r];
     }
     for (int r = 0; r < N_ROWS; r++)
-        if (!(fabs(sums[r] / sqrt(power / N_ROWS + 1e-6) - (double)p->y[r]) < 1e-4))
+        if (!(fabs(sums[r] / sqrt(power / (double)N_ROWS + 1e-6) - (double)p->y[r]) < 1e-4))
             return false;
     return true;
 }
