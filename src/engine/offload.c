@@ -122,12 +122,13 @@ static pantry_status count_layers(const struct pn_device *d, int layers, int n_c
 
 pantry_status pn_offload(const char *device, int layers, int n_context, const struct pn_device_options *options,
                          const struct pn_model *m, char text[PN_OFFLOAD_TEXT], const char **devices,
-                         struct pantry_error *err)
+                         struct pn_device **held, struct pantry_error *err)
 {
     struct pn_device *d;
     int n = 0;
     bool experts = false;
     *devices = device;
+    *held = NULL;
     if (device && strpbrk(device, ",:")) {
         if (layers)
             return pn_fail(err, PANTRY_INVALID, "the devices \"%.60s\" say already which layers run where", device);
@@ -152,6 +153,6 @@ pantry_status pn_offload(const char *device, int layers, int n_context, const st
                      m->hp.n_layer - n);
         *devices = text;
     }
-    pn_devices_close(d);
+    *held = d;
     return status;
 }

@@ -179,8 +179,12 @@ static pantry_status load(const char *path, const struct pantry_model_options *o
     struct pn_device_options options = {.n_threads = o->n_threads, .isa = o->isa};
     char text[PN_OFFLOAD_TEXT];
     const char *devices;
-    status = pn_offload(o->device, o->gpu_layers, o->n_context, &options, model, text, &devices, err);
-    if (status || (status = pn_split_open(devices, &options, model->hp.n_layer, &split, err))) {
+    struct pn_device *held;
+    status = pn_offload(o->device, o->gpu_layers, o->n_context, &options, model, text, &devices, &held, err);
+    if (!status)
+        status = pn_split_open(devices, &options, model->hp.n_layer, &split, err);
+    pn_devices_close(held);
+    if (status) {
         pn_model_free(model);
         return status;
     }

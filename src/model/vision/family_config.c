@@ -1,4 +1,4 @@
-/* What only some families read: see more.h. */
+/* What only some families read: see family_config.h. */
 #include "model/vision/family_config.h"
 
 #include <string.h>
