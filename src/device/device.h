@@ -26,7 +26,8 @@ struct pn_device_properties {
     char name[96]; /* "cpu (avx2, 2 threads)" */
     bool fuses;    /* wants fused plans */
     bool unified;  /* its programs use host memory: mapped weights, inputs and results anywhere */
-    bool commits;  /* buffers take all their memory when they are made, from the device's own */
+    int commits;   /* n > 0: a buffer takes all its memory when it is made, so that a pool may have one n-th of what is
+                      free; 0: memory comes when it is touched */
     int n_threads;
     pn_type cache_type; /* default type of keys and values */
     double bandwidth;   /* bytes per second that it reads from memory of its own; 0: it uses main memory */

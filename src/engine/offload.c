@@ -50,8 +50,9 @@ static void add_experts(struct needs *n, const struct pn_graph *g)
             n->experts += pn_weight_bytes(pn_node(g, g->data[a].src[1])->weight);
 }
 
-/* A pool takes at most half of what is left, so keys and values count twice. */
-static void add_caches(const struct needs *n, const struct pn_model *m, pn_type type, uint64_t n_context)
+/* A pool takes a share of what is left: one `share`-th, so keys and values count as often. */
+static void add_caches(const struct needs *n, const struct pn_model *m, pn_type type, uint64_t n_context,
+                       uint64_t share)
 {
     for (size_t a = 0; a < m->graph.len; a++) {
         const struct pn_node *node = &m->graph.data[a];
@@ -60,12 +61,12 @@ static void add_caches(const struct needs *n, const struct pn_model *m, pn_type 
         const struct pn_attention_params *p = &node->attn;
         uint64_t row = pn_cache_row_bytes(type, p->dim_k) + (p->value_in_key ? 0 : pn_cache_row_bytes(type, p->dim_v));
         uint64_t tokens = p->window > 0 && (uint64_t)p->window < n_context ? (uint64_t)p->window : n_context;
-        *need_of(n, node->layer) += 2 * (uint64_t)p->n_head_kv * tokens * row;
+        *need_of(n, node->layer) += share * (uint64_t)p->n_head_kv * tokens * row;
     }
 }
 
-static pantry_status find_needs(const struct pn_model *m, pn_type type, uint64_t n_context, struct needs *n,
-                                struct pantry_error *err)
+static pantry_status find_needs(const struct pn_model *m, const struct pn_device_properties *device, uint64_t n_context,
+                                struct needs *n, struct pantry_error *err)
 {
     size_t n_sources = m->graph.len * PN_MAX_SRC + 1;
     const struct pn_weight **list = calloc(n_sources, sizeof *list);
@@ -74,7 +75,7 @@ static pantry_status find_needs(const struct pn_model *m, pn_type type, uint64_t
     for (int layer = -1; layer <= m->hp.n_layer && !status; layer++)
         add_weights(n, &m->graph, layer, list);
     if (!status) {
-        add_caches(n, m, type, n_context);
+        add_caches(n, m, device->cache_type, n_context, (uint64_t)device->commits);
         add_experts(n, &m->graph);
     }
     free(list);
@@ -108,7 +109,7 @@ static pantry_status count_layers(const struct pn_device *d, int layers, int n_c
     if (n_context <= 0 && context > OFFLOAD_CONTEXT)
         context = OFFLOAD_CONTEXT;
     d->class->memory(d, &total, &left);
-    pantry_status status = find_needs(m, d->properties.cache_type, context, &n, err);
+    pantry_status status = find_needs(m, &d->properties, context, &n, err);
     if (!status) {
         uint64_t spare = spare_bytes + left / SPARE_SHARE, room = left > spare ? left - spare : 0, all = 0;
         *out = layers_that_fit(&n, room);
@@ -137,7 +138,7 @@ pantry_status pn_offload(const char *device, int layers, int n_context, const st
     pantry_status status = pn_devices_open(device, options, &d, err);
     if (status)
         return status;
-    bool divides = d->properties.commits;
+    bool divides = d->properties.commits > 0;
     if (!divides && layers > 0)
         status = pn_fail(err, PANTRY_INVALID, "%s: %d layers cannot go to a GPU, since it is none", d->properties.name,
                          layers);

@@ -19,7 +19,7 @@ static void free_memory(struct pn_slots *s)
         s->part[i].device->class->buffer_free(s->part[i].device, &s->part[i].memory);
 }
 
-/* The most blocks for which devices that commit memory at once have room, with as much left for other things. */
+/* The most blocks for which devices that commit memory at once have room, with some left for other things. */
 static uint64_t room_on_devices(const struct pn_slots *s, uint64_t n)
 {
     for (int i = 0; i < s->n_parts; i++) {
@@ -28,8 +28,9 @@ static uint64_t room_on_devices(const struct pn_slots *s, uint64_t n)
         if (!p->device->properties.commits || !p->stride)
             continue;
         p->device->class->memory(p->device, &total, &left);
-        if (left != UINT64_MAX && left / 2 / p->stride < n)
-            n = left / 2 / p->stride;
+        left = left == UINT64_MAX ? left : left / (uint64_t)p->device->properties.commits;
+        if (left / p->stride < n)
+            n = left / p->stride;
     }
     return n;
 }

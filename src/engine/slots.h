@@ -30,7 +30,7 @@ struct pn_slots {
 };
 
 /* Creates blocks; device i has `bytes[i]` of every block (0: no memory). Reserves at most `most` blocks and `max_bytes`
- * of addresses. Where a device commits memory at once, at most half of what it has free. `what` names them in
+ * of addresses. Where a device commits memory at once, a share of what it has free. `what` names them in
  * errors. */
 pantry_status pn_slots_init(struct pn_slots *s, struct pn_device *const *devices, const size_t *bytes, int n_parts,
                             uint64_t most, uint64_t max_bytes, const char *what, struct pantry_error *err);

@@ -33,6 +33,9 @@ static double measure_bandwidth(struct pn_gpu_driver *d)
     return seconds > 0 ? 2.0 * (double)size * n_copies / seconds : 0;
 }
 
+/* Where the GPU's memory is the machine's, other programs want it too. */
+enum { OWN_POOL = 2, SHARED_POOL = 4 };
+
 pantry_status pn_gpu_open(const struct pn_gpu_driver_class *driver, const struct pn_device_class *class,
                           struct pn_device **out, struct pantry_error *err)
 {
@@ -47,8 +50,11 @@ pantry_status pn_gpu_open(const struct pn_gpu_driver_class *driver, const struct
     }
     pthread_mutex_init(&g->lock, NULL);
     g->base.class = class;
-    g->base.properties = (struct pn_device_properties){
-        .fuses = false, .unified = false, .commits = true, .n_threads = 1, .cache_type = PN_TYPE_F16};
+    g->base.properties = (struct pn_device_properties){.fuses = false,
+                                                       .unified = false,
+                                                       .commits = g->driver->unified ? SHARED_POOL : OWN_POOL,
+                                                       .n_threads = 1,
+                                                       .cache_type = PN_TYPE_F16};
     if (!g->driver->unified)
         g->base.properties.bandwidth = measure_bandwidth(g->driver);
     snprintf(g->base.properties.name, sizeof g->base.properties.name, "%s (%s)", class->name, g->driver->name);
