@@ -277,6 +277,9 @@ class Cancelling(unittest.TestCase):
         self.assertEqual(last.finish_reason, "cancelled")
 
     def test_an_interrupt_reaches_a_program_that_reads(self):
+        # A program that a shell has started in the background ignores the signal.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        self.addCleanup(signal.signal, signal.SIGINT, before)
         stream = self.endless()
         next(stream)
         reading = threading.Event()
