@@ -72,7 +72,7 @@ class Build:
 
     def read_commands(self):
         """The commands of make: object -> command, and program -> command that links it."""
-        self.compile, self.compile_test, self.link = {}, {}, {}
+        self.compile, self.compile_test, self.link, self.embedded = {}, {}, {}, []
         for line in self.make("tests", f"{self.out}/pantry", extra=["-n", "-B", "V=1"]).split("\n"):
             if " -o " not in line or line.startswith("printf"):
                 continue
@@ -83,6 +83,8 @@ class Build:
             elif target.startswith(f"{self.out}/src/"):
                 # Without debug information equal code is an equal object.
                 self.compile[target] = [a for a in argv if a not in ("-MMD", "-MP", "-g")]
+            elif target.startswith(f"{self.out}/embedded/"):
+                self.embedded.append(target)
             elif target.startswith(f"{self.out}/tests/unit/"):
                 self.compile_test[target] = [a for a in argv if a not in ("-MMD", "-MP", "-g")]
         if not self.compile or sorted(self.link) != sorted(self.tests + ["pantry"]):
@@ -119,7 +121,9 @@ class Build:
         """The inputs of a link, without the debug information that makes links slow."""
         parts = {a for argv in self.link.values() for a in argv if a.startswith(self.out) and a[-2:] in (".o", ".a")}
         self.library = f"{self.out}/libpantry.a"
+        # Of the embedded files, the program's own are in the commands that link it.
         self.members = [a for a in self.compile if not a.startswith(f"{self.out}/src/cli/")]
+        self.members += [a for a in self.embedded if a not in parts]
         self.parts = {part: os.path.join(self.mine, "base", part) for part in parts | set(self.members)}
         changed = []
         for part, copy in self.parts.items():
