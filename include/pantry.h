@@ -835,7 +835,7 @@ struct pantry_stats {
     enum pantry_stop stop;
     int n_loaded;            /* of the cached tokens, those that came from the folder `cache_dir` */
     int n_steps;             /* of decoding, after the first token; fewer than tokens if a grammar forced some */
-    double device_bandwidth; /* bytes per second that the model's device reads from memory of its own; 0: it uses main
+    double device_bandwidth; /* bytes per second that the model's device reads from its own memory; 0: it uses main
                                 memory, or shares the model with another */
 };
 

@@ -30,7 +30,7 @@ struct pn_device_properties {
                       free; 0: memory comes when it is touched */
     int n_threads;
     pn_type cache_type; /* default type of keys and values */
-    double bandwidth;   /* bytes per second that it reads from memory of its own; 0: it uses main memory */
+    double bandwidth;   /* bytes per second that it reads from its own memory; 0: it uses main memory */
 };
 
 /* Called while weights are placed, with the bytes done and in total. */

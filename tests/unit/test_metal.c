@@ -501,7 +501,7 @@ static void a_pointer_into_the_wrong_memory_is_rejected(void **state)
     unlink(file);
     rmdir(lint_folder);
     if (code == 77) {
-        print_message("there is no clang++\n");
+        print_message("clang++ is not installed\n");
         skip();
     }
 }
@@ -591,7 +591,7 @@ static void leaks_without_a_pool(void)
         pn_device_name(device);
 }
 
-/* Runs it in a process of its own, which must abort with these words. */
+/* Runs it in a child process, which must abort with these words. */
 static void must_abort(void (*misuse)(void), bool with_pool, const char *words)
 {
     int ends[2];

@@ -9,7 +9,7 @@
 
 enum { N_COLS = 96, N_ROWS = 40 };
 
-/* What the GPU computes, in a program of its own. */
+/* A computation and its memory. */
 struct probe {
     struct pn_graph graph;
     struct pn_plan *plan;
