@@ -342,12 +342,6 @@ EXPORT result cuInit(unsigned flags)
     return flags ? INVALID : OK;
 }
 
-EXPORT result cuDriverGetVersion(int *version)
-{
-    *version = 13000;
-    return OK;
-}
-
 EXPORT result cuGetErrorString(int r, const char **text)
 {
     *text = r == OUT_OF_MEMORY   ? "out of memory"
@@ -381,13 +375,6 @@ EXPORT result cuDeviceGetAttribute(int *value, int attribute, int device)
 {
     (void)device;
     *value = attribute == 75 ? 9 : attribute == 76 ? 0 : attribute == 16 ? 8 : attribute == 8 ? 48 << 10 : 0;
-    return OK;
-}
-
-EXPORT result cuDeviceTotalMem_v2(size_t *bytes, int device)
-{
-    (void)device;
-    *bytes = bytes_total();
     return OK;
 }
 

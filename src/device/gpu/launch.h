@@ -11,7 +11,6 @@
 
 /* The launches of a step, as they are made. */
 struct pn_gpu_list {
-    const struct pn_graph *graph;
     const struct pn_batch *batch;
     struct pn_gpu_launch *launches;
     size_t n, cap;    /* cap: room that the program has reserved */

@@ -378,14 +378,12 @@ static pantry_status check_node(const struct pn_plan *plan, const struct pn_batc
 
 /* ---- launches ---- */
 
-static struct pn_gpu_view view_of(const struct pn_program *p, uint64_t scratch, const struct pn_batch *b,
-                                  const struct pn_place *at)
+static struct pn_gpu_view view_of(uint64_t scratch, const struct pn_batch *b, const struct pn_place *at)
 {
     uint64_t base = at->space == PN_SPACE_ARENA    ? scratch
                     : at->space == PN_SPACE_RESULT ? (uintptr_t)b->results[at->index]
                     : at->space == PN_SPACE_INPUT  ? (uintptr_t)b->inputs[at->index]
                                                    : 0;
-    (void)p;
     return base ? (struct pn_gpu_view){base + at->offset, at->stride0, at->stride1} : (struct pn_gpu_view){0};
 }
 
@@ -399,7 +397,7 @@ static void fill_args(const struct pn_program *p, uint64_t scratch, const struct
     a->rows = (i32)n->rows;
     a->n1 = n->n1;
     a->n2 = n->n2;
-    a->out = view_of(p, scratch, b, &step->out);
+    a->out = view_of(scratch, b, &step->out);
     for (int i = 0; i < n->n_src; i++) {
         if (n->src[i] == PN_NONE)
             continue;
@@ -409,7 +407,7 @@ static void fill_args(const struct pn_program *p, uint64_t scratch, const struct
         if (i == 0)
             a->src_rows = (i32)src->rows;
         if (src->op != PN_OP_WEIGHT)
-            a->src[i] = view_of(p, scratch, b, &step->src[i]);
+            a->src[i] = view_of(scratch, b, &step->src[i]);
         else if (i == matrix)
             a->w = p->weights[n->src[i]];
         else /* a vector serves each head, or has values for all of them */
@@ -486,10 +484,9 @@ static void make_launches(struct pn_program *p, uint64_t scratch, const struct p
         if (must_wait(&h, p, b, &s, &l.args))
             list->launches[first].waits = true;
         /* An operation's own launches follow each other, and its scratch serves the next one. */
-        bool forgets = list->n > first + 1 || list->launches[first].waits;
         for (size_t k = first + 1; k < list->n; k++)
             list->launches[k].waits = true;
-        if (forgets && list->n > first + 1)
+        if (list->n > first + 1)
             h.n_written = h.n_read = MAX_TOUCHED; /* the next one waits */
     }
 }
@@ -506,8 +503,7 @@ pantry_status pn_gpu_submit(struct pn_device *device, struct pn_program *p, cons
     if (status)
         return status;
     *ticket = (struct pn_ticket){0};
-    struct pn_gpu_list list = {.graph = p->plan->graph,
-                               .batch = b,
+    struct pn_gpu_list list = {.batch = b,
                                .launches = p->launches,
                                .cap = p->max_launches,
                                .scratch = scratch->address + ((p->plan->memory + 255) & ~(uint64_t)255),
